@@ -1,0 +1,35 @@
+"""The one exception that means: what was asked for is wrong, and here is the way out."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(ValueError):
+    """A request that cannot be met as it stands.
+
+    The message is one line that names the bad value, where it stands and the way out. The command line prints
+    it and exits with status 2; the dashboard shows it in a box; neither shows a traceback.
+    """
+
+
+def unknown_name(noun: str, name: str, known: Iterable[str]) -> RequestError:
+    """Build the error for a name that is not known, with the nearest names that are.
+
+    Args:
+        noun: What was looked up, in the singular ("architecture").
+        name: The name that was not found.
+        known: Every name that would have been found.
+
+    Returns:
+        An exception to raise.
+    """
+    choices = sorted(known)
+    near = difflib.get_close_matches(name.lower(), [choice.lower() for choice in choices], n=3, cutoff=0.5)
+    matches = [choice for choice in choices if choice.lower() in near]
+    if matches:
+        way_out = f"did you mean {' or '.join(matches)}?"
+    elif choices:
+        way_out = f"known: {', '.join(choices)}"
+    else:
+        way_out = f"there is no {noun} yet"
+    return RequestError(f"unknown {noun} {name!r}; {way_out}")

@@ -1,0 +1,72 @@
+"""MEDWB_HOME and what lies below it, and the one way in which files are replaced."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medwb.errors import RequestError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+def home() -> Path:
+    """The folder that holds datasets and runs.
+
+    `MEDWB_HOME` when it is set; otherwise `data/` of the medwb checkout that the current folder lies in (a
+    notebook runs in `notebooks/`); otherwise `./data`.
+    """
+    named = os.environ.get("MEDWB_HOME")
+    if named:
+        return Path(named).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "data" / "README.md").is_file() and (folder / "pyproject.toml").is_file():
+            return folder / "data"
+    return here / "data"
+
+
+def datasets_dir() -> Path:
+    """`datasets/<name>/` stand here."""
+    return home() / "datasets"
+
+
+def runs_dir() -> Path:
+    """`runs/<run_id>/` stand here."""
+    return home() / "runs"
+
+
+def check_name(name: str, noun: str) -> str:
+    """Return the name. Raises RequestError unless it can be one folder's name on every system.
+
+    Args:
+        name: What the user wants to call it.
+        noun: What it names ("dataset"), for the message.
+    """
+    if not _NAME.fullmatch(name):
+        raise RequestError(
+            f"{noun} name {name!r} is not allowed; use letters, digits, '.', '_' and '-' (at most 80, "
+            "the first a letter or digit)"
+        )
+    return name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
+
+    A reader sees the old file or the new one, never a part. When the body raises, `path` is left as it was.
+    """
+    temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")  # the suffix stays last
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file's content in one step, UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
