@@ -116,6 +116,8 @@ def parse_splits(table: pd.DataFrame, column: str, file: str) -> pd.Series:
     """Turn words such as "training" and "valid" into train, val and test. Raises RequestError for any other."""
     splits = table[column].str.lower().map(SPLIT_WORDS)
     if splits.isna().any():
-        row = splits.index[splits.isna()][0]
-        raise RequestError(f"{file}:{row + 2}: {column}={table[column][row]!r} is no split; use train, val or test")
+        row = int(np.flatnonzero(splits.isna())[0])
+        raise RequestError(
+            f"{file}:{table.index[row] + 2}: {column}={table[column].iloc[row]!r} is no split; use train, val or test"
+        )
     return splits

@@ -1,0 +1,395 @@
+"""RunConfig, and Run: a folder that holds all there is to know about one training."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import medwb
+from medwb.architectures import ARCHITECTURES, Architecture, describe_layers
+from medwb.dataset import SPLITS, Dataset
+from medwb.errors import RequestError, unknown_name
+from medwb.paths import check_name, replacing, runs_dir, write_text
+
+State = Literal["queued", "running", "stopping", "stopped", "finished", "failed"]
+BASELINE_SETTINGS = ("dataset", "architecture", "channels", "image_size", "scale", "seed")
+ACTIVE_STATES = ("queued", "running", "stopping")
+
+
+class RunConfig(BaseModel):
+    """What a training does. Frozen, checked, saved with the run; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    dataset: str
+    """Name of an imported dataset."""
+    architecture: str
+    """Name of a registered architecture."""
+    heads: Literal["shared", "per-label"] = "shared"
+    """One network with an output a label, or one network a label."""
+    loss: Literal["binary", "categorical"] = "binary"
+    """Cross-entropy of one sigmoid a label, or of two softmax outputs a label."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Keras's optimizer of that name."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    """Step size at the start."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum of SGD; Adam does not use it."""
+    batch_size: Annotated[int, Field(ge=1, le=8192)] = 32
+    """Images a step."""
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Passes over the training split, at most."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Whether each label's positives and negatives weigh the same in the loss: n / (2 n_class) a sample."""
+    monitor: Literal["f1", "accuracy", "loss"] = "f1"
+    """What early stopping and the schedule watch, on the validation split; f1 is the macro F1 at 0.5."""
+    early_stopping_patience: Annotated[int, Field(ge=0)] = 5
+    """Epochs without improvement before training stops and the best weights come back; 0 keeps the last weights."""
+    early_stopping_min_delta: Annotated[float, Field(ge=0)] = 1e-3
+    """Smallest change that is an improvement."""
+    plateau_patience: Annotated[int, Field(ge=0)] = 0
+    """Epochs without improvement before the learning rate falls; 0 never."""
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """What the learning rate is multiplied by then."""
+    plateau_floor: Annotated[float, Field(ge=0)] = 1e-5
+    """Smallest learning rate of the schedule; must lie below learning_rate when the schedule is on."""
+    channels: Literal[1, 3] | None = None
+    """1 makes grey of colour, 3 repeats grey; None takes the dataset's."""
+    image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Height and width to resize to (area filter); None takes the dataset's."""
+    scale: bool = True
+    """Divide pixels by 255; otherwise 0..255 goes in."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Initial weights, data order and dropout follow from it."""
+
+
+def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunConfig:
+    """Check settings and turn them into a RunConfig.
+
+    Args:
+        values: Field names to values; strings are converted.
+        where: What the settings stand in, for the message.
+
+    Raises:
+        RequestError: An unknown key (with the nearest), a value out of its range, a schedule that could not act,
+            an architecture that is not registered.
+    """
+    for key in values:
+        if key not in RunConfig.model_fields:
+            raise RequestError(f"{where}: {unknown_name('setting', key, RunConfig.model_fields)}")
+    try:
+        config = RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise RequestError(
+            f"{where}: {field}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
+    if not ARCHITECTURES.get(config.architecture).layers:
+        for key in values:
+            if key not in BASELINE_SETTINGS and getattr(config, key) != RunConfig.model_fields[key].default:
+                raise RequestError(
+                    f"{where}: {key} does nothing for the baseline {config.architecture}; leave it out"
+                )
+    if config.plateau_patience and config.plateau_floor >= config.learning_rate:
+        raise RequestError(
+            f"{where}: plateau_floor={config.plateau_floor:g} is not below learning_rate={config.learning_rate:g}, "
+            "so the schedule could never act; lower the floor"
+        )
+    return config
+
+
+def make_configs(
+    dataset: str, architectures: Sequence[Architecture], settings: Mapping[str, Any], seeds: Sequence[int] = (0,)
+) -> list[RunConfig]:
+    """One config an architecture and seed.
+
+    Settings that only networks have are not passed to baselines, which also run once, whatever the seeds: their
+    answers hardly depend on one.
+
+    Args:
+        dataset: Name of the dataset.
+        architectures: What to train.
+        settings: Field names to values, for all of them.
+        seeds: Seeds of the networks.
+
+    Raises:
+        RequestError: As `make_config`; a seed twice.
+    """
+    if len(set(seeds)) != len(seeds):
+        raise RequestError(f"seeds {','.join(map(str, seeds))} repeat one; each is one training")
+    configs = []
+    for architecture in architectures:
+        facts = {"dataset": dataset, "architecture": architecture.name}
+        if architecture.layers:
+            configs += [make_config({**settings, **facts, "seed": seed}) for seed in seeds]
+        else:
+            for key in settings:
+                if key not in RunConfig.model_fields:
+                    raise unknown_name("setting", key, RunConfig.model_fields)
+            applying = {key: value for key, value in settings.items() if key in BASELINE_SETTINGS}
+            configs.append(make_config({**applying, **facts, "seed": seeds[0]}))
+    return configs
+
+
+def input_shape(config: RunConfig, dataset: Dataset) -> tuple[int, int, int]:
+    """(height, width, channels) that the network sees under this config."""
+    height, width, channels = dataset.image_shape
+    if config.image_size:
+        height = width = config.image_size
+    return height, width, config.channels or channels
+
+
+def changed_settings(config: RunConfig) -> str:
+    """The settings that differ from the defaults, such as "epochs=2 heads=per-label"; "" when none does."""
+    skip = ("dataset", "architecture", "seed")
+    fields = RunConfig.model_fields
+    values = config.model_dump()
+    return " ".join(
+        f"{key}={values[key]}" for key in fields if key not in skip and values[key] != fields[key].default
+    )
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run answered on one split.
+
+    Attributes:
+        ids: str (N,).
+        y_true: float32 (N, L): 1, 0 or NaN for unknown.
+        y_score: float32 (N, L) in 0..1.
+    """
+
+    ids: npt.NDArray[np.str_]
+    y_true: npt.NDArray[np.float32]
+    y_score: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, `runs/<id>/`.
+
+    Attributes:
+        path: The folder; its name is the run's id.
+    """
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Name of the run."""
+        return self.path.name
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """`config.json`: settings, dataset fingerprint, label names, versions, git commit. Written once."""
+        try:
+            record: dict[str, Any] = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+            make_config(record["config"], str(self.path / "config.json"))
+            return record
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RequestError(f"run {self.id}: config.json is damaged ({error}); remove {self.path}") from error
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The run's settings."""
+        return make_config(self.record["config"], str(self.path / "config.json"))
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The dataset's labels when the run was made."""
+        return tuple(self.record["dataset"]["label_names"])
+
+    @property
+    def fingerprint(self) -> str:
+        """The dataset's fingerprint when the run was made."""
+        return str(self.record["dataset"]["fingerprint"])
+
+    def status(self) -> dict[str, Any]:
+        """`status.json` as it stands; a run whose process is gone is `failed`, never `running`."""
+        try:
+            status: dict[str, Any] = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            return {"state": "failed", "error": f"status.json cannot be read ({error})"}
+        here = status["state"] in ("running", "stopping") and status.get("host") == socket.gethostname()
+        if here and not _alive(status["pid"], status["process_started"]):
+            reason = "the process is gone: it was killed, or the machine ran out of memory or was restarted"
+            return {**status, "state": "failed", "error": reason}
+        return status
+
+    @property
+    def state(self) -> State:
+        """The state alone."""
+        state: State = self.status()["state"]
+        return state
+
+    def update_status(self, **changes: Any) -> None:
+        """Change keys of `status.json`, in one atomic step. Only the run's own process and its launcher call it."""
+        path = self.path / "status.json"
+        status = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        write_text(path, json.dumps({**status, **changes}, indent=1) + "\n")
+
+    def claim(self) -> None:
+        """Mark the run as running in this process."""
+        self.update_status(
+            state="running",
+            pid=os.getpid(),
+            process_started=_process_start(os.getpid()),
+            host=socket.gethostname(),
+            started=time.time(),
+            error=None,
+        )
+
+    def history(self) -> pd.DataFrame:
+        """`history.csv`, a row an epoch and head: `head`, `epoch`, `train_loss`, `val_loss`, ...; empty at first."""
+        path = self.path / "history.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+    def predictions(self, split: str) -> Predictions:
+        """What the run answered on a split. Raises RequestError when it has not, or the file is damaged."""
+        try:
+            with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
+                if f"{split}_id" not in arrays:
+                    raise RequestError(f"run {self.id} has no predictions for the split {split!r}")
+                return Predictions(arrays[f"{split}_id"], arrays[f"{split}_true"], arrays[f"{split}_score"])
+        except FileNotFoundError:
+            raise RequestError(f"run {self.id} has no predictions yet; it is {self.state}") from None
+        except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, RequestError):
+                raise
+            raise RequestError(f"run {self.id}: predictions.npz is damaged ({error}); train again") from error
+
+    def predicted_splits(self) -> list[str]:
+        """The splits that the run has answered."""
+        if not (self.path / "predictions.npz").exists():
+            return []
+        with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
+            return [split for split in SPLITS if f"{split}_id" in arrays]
+
+    def save_predictions(self, predictions: Mapping[str, Predictions]) -> None:
+        """Write `predictions.npz`, three arrays a split."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for split, answer in predictions.items():
+            arrays[f"{split}_id"] = answer.ids
+            arrays[f"{split}_true"] = answer.y_true
+            arrays[f"{split}_score"] = answer.y_score
+        with replacing(self.path / "predictions.npz") as temporary, temporary.open("wb") as handle:
+            np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The last lines of `log.txt`."""
+        path = self.path / "log.txt"
+        return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]) if path.exists() else ""
+
+
+def create_run(config: RunConfig, dataset: Dataset) -> Run:
+    """Write a run's folder in state `queued`.
+
+    Raises:
+        RequestError: The dataset has no training labels or no validation split, or is too small for the network.
+    """
+    if dataset.name != config.dataset:
+        raise RequestError(f"the config names dataset {config.dataset!r}, not {dataset.name!r}")
+    for split in ("train", "val"):
+        if split not in dataset.known_label_splits():
+            raise RequestError(f"dataset {dataset.name!r} has no labelled {split} split; training needs one")
+    architecture = ARCHITECTURES.get(config.architecture)
+    describe_layers(architecture, input_shape(config, dataset), len(dataset.label_names))
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    run = Run(runs_dir() / f"{stamp}-{config.architecture}-s{config.seed}-{secrets.token_hex(2)}")
+    run.path.mkdir(parents=True)
+    record = {
+        "config": config.model_dump(),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "label_names": list(dataset.label_names),
+            "image_shape": list(dataset.image_shape),
+        },
+        "created": time.time(),
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+    }
+    run.update_status(state="queued", epoch=0, epochs=config.epochs, collapsed=False)
+    write_text(run.path / "config.json", json.dumps(record, indent=1) + "\n")
+    return run
+
+
+def open_run(run_id: str) -> Run:
+    """Open a run by its id. Raises RequestError when there is none."""
+    run = Run(runs_dir() / check_name(run_id, "run"))
+    if not (run.path / "config.json").is_file():
+        raise unknown_name("run", run_id, [other.id for other in list_runs()])
+    return run
+
+
+def list_runs(dataset: str | None = None) -> list[Run]:
+    """All runs (of one dataset), the oldest first; folders with a damaged `config.json` are left out."""
+    runs = [Run(path.parent) for path in sorted(runs_dir().glob("*/config.json"))]
+    return [run for run in runs if _readable(run) and dataset in (None, run.config.dataset)]
+
+
+def finished_runs(dataset: Dataset, split: str) -> tuple[list[Run], list[Run]]:
+    """Finished runs that can be scored on a split, and those that are stale: made on other data of that name."""
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    finished = [run for run in list_runs(dataset.name) if run.state == "finished"]
+    fresh = [run for run in finished if run.fingerprint == dataset.fingerprint]
+    return fresh, [run for run in finished if run.fingerprint != dataset.fingerprint]
+
+
+def _readable(run: Run) -> bool:
+    try:
+        return bool(run.config)
+    except RequestError:
+        return False
+
+
+def _alive(pid: int, process_started: float) -> bool:
+    """Whether the process that wrote the status still runs, and is not another one that got its number."""
+    started = _process_start(pid)
+    return started is not None and abs(started - process_started) < 2.0
+
+
+def _process_start(pid: int) -> float | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {"medwb": medwb.__version__}
+    for package in ("keras", "tensorflow", "numpy", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that medwb runs from, "-dirty" when it was changed; None outside of one."""
+    folder = Path(__file__).parent.parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,233 @@
+"""The per-architecture F1 table: recomputed from saved predictions, every score with its interval."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from medwb.architectures import ARCHITECTURES, describe_layers
+from medwb.dataset import Dataset, open_dataset
+from medwb.errors import RequestError, unknown_name
+from medwb.metrics import average, collapsed_labels, evaluate, support
+from medwb.runs import Predictions, Run, changed_settings, finished_runs, input_shape
+from medwb.statistics import DRAWS, Score, bootstrap_weights, interval
+
+SCORES = ("macro_f1", "weighted_f1", "average_precision", "roc_auc", "accuracy")
+"""Scores of the table that are averaged over labels: macro, but for `weighted_f1`."""
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of the finished runs of a dataset on one split.
+
+    Attributes:
+        dataset: Its name.
+        split: What was scored.
+        label_names: The labels.
+        rows: One row an architecture and setting, the best macro F1 first. Columns: `architecture`, `title`,
+            `settings` (what differs from the defaults), `runs` (number of seeds), `run_ids`; for each label
+            `f1:<label>` and each of `SCORES` the mean over seeds, with `<name>_low` and `<name>_high` (95 %);
+            `parameters` (NaN for baselines), `train_seconds` (mean), `reference_score` (NaN where the study
+            reports none), `collapsed`.
+        notes: What a reader must know: stale runs, labels whose scores are undefined, collapsed networks.
+    """
+
+    dataset: str
+    split: str
+    label_names: tuple[str, ...]
+    rows: pd.DataFrame
+    notes: list[str]
+
+    @property
+    def score_columns(self) -> list[str]:
+        """Names of the columns that hold a score with an interval."""
+        return [*(f"f1:{label}" for label in self.label_names), *SCORES]
+
+    def score(self, row: int, column: str) -> Score:
+        """One cell with its interval."""
+        cells = self.rows.iloc[row]
+        return Score(cells[column], cells[f"{column}_low"], cells[f"{column}_high"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON: a score is {"value", "low", "high"}, undefined is null."""
+        rows = []
+        for position, cells in enumerate(self.rows.to_dict("records")):
+            row = {key: cells[key] for key in ("architecture", "settings", "runs", "run_ids", "collapsed")}
+            row["f1"] = {label: self.score(position, f"f1:{label}")._asdict() for label in self.label_names}
+            row |= {name: self.score(position, name)._asdict() for name in SCORES}
+            row |= {key: cells[key] for key in ("parameters", "train_seconds", "reference_score")}
+            rows.append(row)
+        table: dict[str, Any] = _nan_to_none(
+            {"dataset": self.dataset, "split": self.split, "rows": rows, "notes": self.notes}
+        )
+        return table
+
+    def to_csv(self) -> str:
+        """All columns, one line a row."""
+        rows = self.rows.assign(run_ids=self.rows["run_ids"].map(" ".join))
+        return str(rows.to_csv(index=False))
+
+    def to_markdown(self) -> str:
+        """A table for a README or a paper: value [low, high]."""
+        titles = ["Architecture", "Settings", "Runs", *(f"F1 {label}" for label in self.label_names)]
+        titles += [
+            "Macro F1",
+            "Weighted F1",
+            "AP",
+            "ROC AUC",
+            "Accuracy",
+            "Parameters",
+            "Training, s",
+            "Reference F1",
+        ]
+        lines = [_pipe(titles), _pipe("---" for _ in titles)]
+        for position, cells in enumerate(self.rows.to_dict("records")):
+            name = cells["title"] + (" (collapsed)" if cells["collapsed"] else "")
+            facts = [name, cells["settings"] or "default", str(cells["runs"])]
+            facts += [str(self.score(position, column)) for column in self.score_columns]
+            facts += [_number(cells["parameters"], ",.0f"), _number(cells["train_seconds"], ".1f")]
+            lines.append(_pipe([*facts, _number(cells["reference_score"], ".3f")]))
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+
+
+def f1_table(dataset: str | Dataset, split: str = "val", *, draws: int = DRAWS, threshold: float = 0.5) -> ScoreTable:
+    """Score every finished run of a dataset.
+
+    Runs of the same architecture and settings that differ by seed alone make one row: scores are means over them,
+    and a bootstrap replicate draws samples (patients, where groups are known) and seeds. Every row sees the same
+    replicates.
+
+    Args:
+        dataset: The dataset or its name.
+        split: "train", "val" or "test".
+        draws: Bootstrap replicates.
+        threshold: A label is called where its score is at least this.
+
+    Raises:
+        RequestError: No such dataset or split, the split has no known labels, or no run is finished.
+    """
+    data = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    if split not in data.known_label_splits():
+        if split in data.splits:
+            raise RequestError(f"no label of the split {split!r} of {data.name!r} is known, so it cannot be scored")
+        raise unknown_name(f"split of {data.name}", split, data.splits)
+    fresh, stale = finished_runs(data, split)
+    notes = [f"{len(stale)} runs are left out: {data.name} has changed since they were trained"] if stale else []
+    samples = data.split(split).samples
+    weights = np.vstack([np.ones(len(samples)), bootstrap_weights(samples["group"].to_numpy(str), draws)])
+    order = pd.Index(samples["id"])
+    rows = [_row(data, split, runs, order, weights, threshold) for runs in _same_but_for_seed(fresh)]
+    if not rows:
+        raise RequestError(f"no run on {data.name!r} is finished yet; start one with `medwb train {data.name}`")
+    table = pd.DataFrame(rows).sort_values("macro_f1", ascending=False, kind="stable", ignore_index=True)
+    positives = (data.split(split).labels == 1).sum(0)
+    for label, count in zip(data.label_names, positives, strict=True):
+        if count == 0:
+            notes.append(f"{label} has no positive in {split}: its F1, average precision and AUC are undefined")
+    for title in table.loc[table["collapsed"], "title"]:
+        notes.append(f"{title} has collapsed: it gives every image the same answer for a label")
+    return ScoreTable(data.name, split, data.label_names, table, notes)
+
+
+def parameter_count(run: Run, dataset: Dataset) -> float:
+    """Weights of a run's network or networks; NaN for a baseline."""
+    labels = len(dataset.label_names)
+    outputs = (labels if run.config.heads == "shared" else 1) * (2 if run.config.loss == "categorical" else 1)
+    layers = describe_layers(ARCHITECTURES.get(run.config.architecture), input_shape(run.config, dataset), outputs)
+    networks = 1 if run.config.heads == "shared" else labels
+    return float(networks * sum(layer.parameters for layer in layers)) if layers else math.nan
+
+
+def _same_but_for_seed(runs: list[Run]) -> Iterable[list[Run]]:
+    groups: dict[str, dict[int, Run]] = {}
+    for run in runs:  # the oldest first, so that of two runs with one seed the newer stays
+        key = run.config.model_copy(update={"seed": 0}).model_dump_json()
+        groups.setdefault(key, {})[run.config.seed] = run
+    return [list(by_seed.values()) for by_seed in groups.values()]
+
+
+def _row(
+    dataset: Dataset, split: str, runs: list[Run], order: pd.Index, weights: npt.NDArray[np.float64], threshold: float
+) -> dict[str, Any]:
+    entry = ARCHITECTURES.get(runs[0].config.architecture)
+    answers = [_aligned(run, split, order) for run in runs]
+    columns = _mean_over_seeds([_scores(answer, weights, threshold) for answer in answers], dataset.label_names)
+    row: dict[str, Any] = {
+        "architecture": entry.name,
+        "title": entry.title,
+        "settings": changed_settings(runs[0].config),
+        "runs": len(runs),
+        "run_ids": [run.id for run in runs],
+    }
+    for name, replicates in columns.items():
+        row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(replicates[0], replicates[1:])
+    row["parameters"] = parameter_count(runs[0], dataset)
+    row["train_seconds"] = float(np.mean([run.status().get("train_seconds", math.nan) for run in runs]))
+    row["reference_score"] = math.nan if entry.reference_score is None else entry.reference_score
+    row["collapsed"] = not entry.constant and any(collapsed_labels(answer.y_score).any() for answer in answers)
+    return row
+
+
+def _aligned(run: Run, split: str, order: pd.Index) -> Predictions:
+    """A run's answers in the dataset's order. Raises RequestError when they are for other samples."""
+    answer = run.predictions(split)
+    position = pd.Index(answer.ids).get_indexer(order)
+    if len(answer.ids) != len(order) or (position < 0).any():
+        raise RequestError(f"run {run.id} answered other samples than the split {split!r} has; train again")
+    return Predictions(answer.ids[position], answer.y_true[position], answer.y_score[position])
+
+
+def _scores(
+    answer: Predictions, weights: npt.NDArray[np.float64], threshold: float
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Each score under each weighting: "f1" (B, L), and (B,) for those that are averaged over labels."""
+    values = {
+        name: evaluate(name, answer.y_true, answer.y_score, threshold=threshold, weights=weights)
+        for name in ("f1", "average_precision", "roc_auc", "accuracy")
+    }
+    scores = {"f1": values["f1"], "macro_f1": average(values["f1"], "macro")}
+    scores["weighted_f1"] = average(values["f1"], "weighted", support(answer.y_true, weights))
+    return scores | {name: average(values[name], "macro") for name in ("average_precision", "roc_auc", "accuracy")}
+
+
+def _mean_over_seeds(
+    runs: list[dict[str, npt.NDArray[np.float64]]], label_names: tuple[str, ...]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Column name to (B,): row 0 averages all seeds, each further replicate the seeds that it drew."""
+    replicates = len(runs[0]["macro_f1"])
+    drawn = np.random.default_rng(1).integers(len(runs), size=(replicates, len(runs)))
+    drawn[0] = np.arange(len(runs))
+    means = {}
+    for name in runs[0]:
+        stacked = np.stack([scores[name] for scores in runs], axis=1)  # (B, seeds, ...)
+        means[name] = stacked[np.arange(replicates)[:, None], drawn].mean(1)
+    per_label = means.pop("f1")
+    return {f"f1:{label}": per_label[:, index] for index, label in enumerate(label_names)} | means
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_nan_to_none(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return None if math.isnan(value) else float(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def dump_json(value: Any) -> str:
+    """Strict JSON: NaN becomes null, numpy scalars become numbers."""
+    return json.dumps(_nan_to_none(value), indent=1, allow_nan=False)
+
+
+def _pipe(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _number(value: float, spec: str) -> str:
+    return "–" if math.isnan(value) else format(value, spec)

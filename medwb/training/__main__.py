@@ -1,0 +1,98 @@
+"""Train one run folder, in this process, from its config.json to its final state."""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from medwb.architectures import ARCHITECTURES
+from medwb.dataset import open_dataset
+from medwb.errors import RequestError
+from medwb.metrics import collapsed_labels
+from medwb.runs import Predictions, Run
+from medwb.training.data import RunData
+from medwb.training.reporting import Reporter
+
+
+def train(run: Run) -> str:
+    """Train a run and return its final state, "finished" or "stopped".
+
+    Raises:
+        RequestError: The dataset is gone or has changed since the run was made, or the run is over already.
+    """
+    if run.state not in ("queued", "running"):
+        raise RequestError(f"run {run.id} is {run.state}; launch a new one")
+    dataset = open_dataset(run.config.dataset)
+    if dataset.fingerprint != run.fingerprint:
+        raise RequestError(
+            f"dataset {dataset.name!r} has changed since run {run.id} was made "
+            f"({run.fingerprint} then, {dataset.fingerprint} now); launch a new one"
+        )
+    run.claim()
+    architecture = ARCHITECTURES.get(run.config.architecture)
+    data = RunData(dataset, run.config)
+    with Reporter(run) as reporter:
+        signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(reporter, frame))
+        logging.info("%s on %s (%s), %s", architecture.name, dataset.name, dataset.fingerprint, run.config)
+        if architecture.layers:
+            from medwb.training.network import train_network
+
+            scores = train_network(run, data, reporter)
+        else:
+            from medwb.training.baseline import train_baseline
+
+            scores = train_baseline(run, data, reporter)
+    answers = {
+        split: Predictions(data.split(split).samples["id"].to_numpy(str), data.split(split).labels, scores[split])
+        for split in dataset.splits
+    }
+    run.save_predictions(answers)
+    collapsed = [
+        label
+        for label, flat in zip(dataset.label_names, collapsed_labels(answers["val"].y_score), strict=True)
+        if flat and not architecture.constant
+    ]
+    if collapsed:
+        logging.warning("collapsed: the same answer for every image on %s", ", ".join(collapsed))
+    state = "stopped" if reporter.stop_requested else "finished"
+    run.update_status(state=state, eta=0, collapsed=bool(collapsed), collapsed_labels=collapsed, **reporter.totals())
+    logging.info("%s", state)
+    return state
+
+
+def _request_stop(reporter: Reporter, frame: FrameType | None) -> None:
+    reporter.stop_requested = True
+
+
+def main() -> int:
+    """Exit status: 0 finished or stopped, 1 the work failed, 2 the request was wrong."""
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "config.json").is_file():
+        print("usage: python -m medwb.training RUN_DIR   (a folder that `medwb train` made)", file=sys.stderr)
+        return 2
+    run = Run(Path(sys.argv[1]).resolve())
+    logging.basicConfig(
+        filename=run.path / "log.txt", level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.captureWarnings(True)
+    try:
+        train(run)
+    except RequestError as error:
+        logging.error("%s", error)
+        if run.state in ("queued", "running"):
+            run.update_status(state="failed", error=str(error))
+        print(f"medwb: {error}", file=sys.stderr)
+        return 2
+    except BaseException as error:
+        logging.exception("the training failed")
+        run.update_status(state="failed", error=f"{type(error).__name__}: {error}".split("\n")[0])
+        print(
+            f"medwb: the training failed ({type(error).__name__}: {error}); see {run.path / 'log.txt'}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

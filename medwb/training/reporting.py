@@ -1,0 +1,69 @@
+"""What a training tells while it works: status.json, history.csv and a bar with an estimate."""
+
+import time
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from medwb.paths import replacing
+from medwb.runs import Run
+
+_STATUS_EVERY_S = 1.0
+
+
+class Reporter:
+    """Keeps a run's status and history current; a context, during which a bar is drawn on a terminal.
+
+    Attributes:
+        stop_requested: Set when the run shall end after the batch at hand.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.stop_requested = False
+        self._run = run
+        self._rows: list[dict[str, Any]] = []
+        self._started = time.monotonic()
+        self._last_status = 0.0
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[score]}"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task(run.config.architecture, total=None, score="")
+
+    def __enter__(self) -> "Reporter":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def step(self, done: int, total: int, epoch: int, head: str) -> None:
+        """Say how far the whole run is: `done` of `total` steps, over all epochs and heads.
+
+        The estimate is an upper bound where early stopping is on.
+        """
+        self._bar.update(self._task, completed=done, total=total, description=f"{head} epoch {epoch}")
+        now = time.monotonic()
+        if now - self._last_status >= _STATUS_EVERY_S:
+            self._last_status = now
+            eta = (now - self._started) / done * (total - done) if done else None
+            state = "stopping" if self.stop_requested else "running"
+            self._run.update_status(state=state, epoch=epoch, head=head, eta=eta, done=done, total=total)
+
+    def epoch(self, row: dict[str, Any], collapsed: bool) -> None:
+        """Add a row to history.csv."""
+        self._rows.append(row)
+        with replacing(self._run.path / "history.csv") as temporary:
+            pd.DataFrame(self._rows).to_csv(temporary, index=False)
+        self._run.update_status(epoch=row["epoch"], head=row["head"], collapsed=collapsed)
+        self._bar.update(self._task, score=f"F1 {row['val_f1']:.3f}")
+
+    def totals(self) -> dict[str, float]:
+        """Wall time of the training, for the final status."""
+        return {"train_seconds": time.monotonic() - self._started, "finished": time.time()}
