@@ -93,6 +93,29 @@ class Dataset:
         """The splits in which at least one label of one sample is known: those that can be scored."""
         return [split for split in self.splits if not np.isnan(self.split(split).labels).all()]
 
+    def describe(self) -> dict[str, Any]:
+        """The documented JSON of `medwb describe`: counts, splits, groups, labels a split, what the import met."""
+        counts: dict[str, dict[str, dict[str, int]]] = {label: {} for label in self.label_names}
+        for split in self.splits:
+            labels = self.split(split).labels
+            for label, column in zip(self.label_names, labels.T, strict=True):
+                positive, negative = int((column == 1).sum()), int((column == 0).sum())
+                unknown = len(column) - positive - negative
+                counts[label][split] = {"positive": positive, "negative": negative, "unknown": unknown}
+        groups = self.samples["group"]
+        return {
+            "name": self.name,
+            "format": self.format,
+            "source": self.source,
+            "samples": len(self),
+            "image_shape": list(self.image_shape),
+            "splits": {split: int((self.samples["split"] == split).sum()) for split in self.splits},
+            "groups": int(groups[groups != ""].nunique()),
+            "fingerprint": self.fingerprint,
+            "labels": counts,
+            "ingest": self.ingest,
+        }
+
 
 def dataset_names() -> list[str]:
     """Names of the datasets in MEDWB_HOME, sorted."""

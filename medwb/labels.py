@@ -98,11 +98,9 @@ def parse_labels(
     for column in columns:
         cells = table[column].str.lower()
         parsed[column] = cells.map(meaning).astype(np.float32)
-        for row in np.flatnonzero(~cells.isin(meaning)):
-            line = f"{file}:{table.index[row] + 2}"
-            events.append(
-                Event(line, "label", f"{column}={table[column].iloc[row]!r} is not understood: set to unknown")
-            )
+        unclear = table.loc[~cells.isin(meaning), column]
+        for line, cell in zip(unclear.index.to_numpy(int) + 2, unclear, strict=True):
+            events.append(Event(f"{file}:{line}", "label", f"{column}={cell!r} is not understood: set to unknown"))
     return pd.DataFrame(parsed, index=table.index), events
 
 
@@ -117,7 +115,6 @@ def parse_splits(table: pd.DataFrame, column: str, file: str) -> pd.Series:
     splits = table[column].str.lower().map(SPLIT_WORDS)
     if splits.isna().any():
         row = int(np.flatnonzero(splits.isna())[0])
-        raise RequestError(
-            f"{file}:{table.index[row] + 2}: {column}={table[column].iloc[row]!r} is no split; use train, val or test"
-        )
+        line = table.index.to_numpy(int)[row] + 2
+        raise RequestError(f"{file}:{line}: {column}={table[column].iloc[row]!r} is no split; use train, val or test")
     return splits

@@ -1,4 +1,4 @@
-"""Telling a waiting user how far the work is, in the terminal and in a notebook."""
+"""Telling a waiting user how far the work is."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,20 +9,6 @@ Progress = Callable[[int, int], None]
 
 def no_progress(done: int, total: int) -> None:
     """Say nothing."""
-
-
-@contextmanager
-def rich_progress(description: str, *, enabled: bool = True) -> Iterator[Progress]:
-    """A bar with an estimate on standard error; nothing where that is no terminal or `enabled` is false."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    columns = (TextColumn(description), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, disable=not (enabled and console.is_terminal)) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -112,6 +112,31 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
     return config
 
 
+def read_settings(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
+    """Settings from a JSON or YAML file and from "key=value" texts, which win.
+
+    Raises:
+        RequestError: The file is missing or holds no mapping, or a text has no "=".
+    """
+    settings: dict[str, Any] = {}
+    if file is not None:
+        import yaml
+
+        try:
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RequestError(f"{file} is no readable JSON or YAML file: {' '.join(str(error).split())}") from error
+        if not isinstance(loaded, dict):
+            raise RequestError(f"{file} holds no settings; write one key: value a line")
+        settings = {str(key): value for key, value in loaded.items()}
+    for text in assignments:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise RequestError(f"--set {text!r} has no '='; write key=value, such as epochs=5")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
 def make_configs(
     dataset: str, architectures: Sequence[Architecture], settings: Mapping[str, Any], seeds: Sequence[int] = (0,)
 ) -> list[RunConfig]:

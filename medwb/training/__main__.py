@@ -32,17 +32,14 @@ def train(run: Run) -> str:
     run.claim()
     architecture = ARCHITECTURES.get(run.config.architecture)
     data = RunData(dataset, run.config)
+    if architecture.layers:
+        from medwb.training.network import train_network as train_model
+    else:
+        from medwb.training.baseline import train_baseline as train_model
     with Reporter(run) as reporter:
         signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(reporter, frame))
         logging.info("%s on %s (%s), %s", architecture.name, dataset.name, dataset.fingerprint, run.config)
-        if architecture.layers:
-            from medwb.training.network import train_network
-
-            scores = train_network(run, data, reporter)
-        else:
-            from medwb.training.baseline import train_baseline
-
-            scores = train_baseline(run, data, reporter)
+        scores = train_model(run, data, reporter)
     answers = {
         split: Predictions(data.split(split).samples["id"].to_numpy(str), data.split(split).labels, scores[split])
         for split in dataset.splits
