@@ -8,11 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medwb.config import RunConfig
     from medwb.dataset import Dataset, dataset_names, open_dataset
     from medwb.demo import write_demo
     from medwb.formats import import_dataset
     from medwb.launch import launch
-    from medwb.runs import Run, RunConfig, list_runs, open_run
+    from medwb.runs import Run, list_runs, open_run
     from medwb.table import f1_table
 
 __version__ = "0.1.0"
@@ -25,7 +26,7 @@ _HOMES = {
     "import_dataset": "medwb.formats",
     "launch": "medwb.launch",
     "Run": "medwb.runs",
-    "RunConfig": "medwb.runs",
+    "RunConfig": "medwb.config",
     "list_runs": "medwb.runs",
     "open_run": "medwb.runs",
     "f1_table": "medwb.table",

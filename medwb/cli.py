@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -197,8 +197,8 @@ def train(
 ) -> None:
     """Train architectures on a dataset, one after the other."""
     from medwb.architectures import select_architectures
+    from medwb.config import make_configs, read_settings
     from medwb.launch import launch
-    from medwb.runs import make_configs, read_settings
 
     settings = read_settings(config, set_ or [])
     names = [name for item in architecture for name in item.split(",")]

@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from medwb.config import RunConfig
 from medwb.dataset import open_dataset
 from medwb.errors import RequestError
 from medwb.paths import runs_dir
-from medwb.runs import ACTIVE_STATES, Run, RunConfig, create_run, list_runs
+from medwb.runs import ACTIVE_STATES, Run, create_run, list_runs
 
 _LOCK_WAIT_S = 5.0  # longer than the moment between a worker's last look at the queue and its end
 _FINAL_STATES = ("stopped", "finished", "failed")

@@ -1,4 +1,4 @@
-"""RunConfig, and Run: a folder that holds all there is to know about one training."""
+"""Run: a folder that holds all there is to know about one training."""
 
 import json
 import os
@@ -6,186 +6,26 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import medwb
-from medwb.architectures import ARCHITECTURES, Architecture, describe_layers
+from medwb.architectures import ARCHITECTURES, describe_layers
+from medwb.config import RunConfig, input_shape, make_config
 from medwb.dataset import SPLITS, Dataset
 from medwb.errors import RequestError, unknown_name
 from medwb.paths import check_name, replacing, runs_dir, write_text
 
 State = Literal["queued", "running", "stopping", "stopped", "finished", "failed"]
-BASELINE_SETTINGS = ("dataset", "architecture", "channels", "image_size", "scale", "seed")
 ACTIVE_STATES = ("queued", "running", "stopping")
-
-
-class RunConfig(BaseModel):
-    """What a training does. Frozen, checked, saved with the run; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    dataset: str
-    """Name of an imported dataset."""
-    architecture: str
-    """Name of a registered architecture."""
-    heads: Literal["shared", "per-label"] = "shared"
-    """One network with an output a label, or one network a label."""
-    loss: Literal["binary", "categorical"] = "binary"
-    """Cross-entropy of one sigmoid a label, or of two softmax outputs a label."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Keras's optimizer of that name."""
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
-    """Step size at the start."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Momentum of SGD; Adam does not use it."""
-    batch_size: Annotated[int, Field(ge=1, le=8192)] = 32
-    """Images a step."""
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
-    """Passes over the training split, at most."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """Whether each label's positives and negatives weigh the same in the loss: n / (2 n_class) a sample."""
-    monitor: Literal["f1", "accuracy", "loss"] = "f1"
-    """What early stopping and the schedule watch, on the validation split; f1 is the macro F1 at 0.5."""
-    early_stopping_patience: Annotated[int, Field(ge=0)] = 5
-    """Epochs without improvement before training stops and the best weights come back; 0 keeps the last weights."""
-    early_stopping_min_delta: Annotated[float, Field(ge=0)] = 1e-3
-    """Smallest change that is an improvement."""
-    plateau_patience: Annotated[int, Field(ge=0)] = 0
-    """Epochs without improvement before the learning rate falls; 0 never."""
-    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """What the learning rate is multiplied by then."""
-    plateau_floor: Annotated[float, Field(ge=0)] = 1e-5
-    """Smallest learning rate of the schedule; must lie below learning_rate when the schedule is on."""
-    channels: Literal[1, 3] | None = None
-    """1 makes grey of colour, 3 repeats grey; None takes the dataset's."""
-    image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Height and width to resize to (area filter); None takes the dataset's."""
-    scale: bool = True
-    """Divide pixels by 255; otherwise 0..255 goes in."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Initial weights, data order and dropout follow from it."""
-
-
-def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunConfig:
-    """Check settings and turn them into a RunConfig.
-
-    Args:
-        values: Field names to values; strings are converted.
-        where: What the settings stand in, for the message.
-
-    Raises:
-        RequestError: An unknown key (with the nearest), a value out of its range, a schedule that could not act,
-            an architecture that is not registered.
-    """
-    for key in values:
-        if key not in RunConfig.model_fields:
-            raise RequestError(f"{where}: {unknown_name('setting', key, RunConfig.model_fields)}")
-    try:
-        config = RunConfig.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise RequestError(
-            f"{where}: {field}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-        ) from None
-    if not ARCHITECTURES.get(config.architecture).layers:
-        for key in values:
-            if key not in BASELINE_SETTINGS and getattr(config, key) != RunConfig.model_fields[key].default:
-                raise RequestError(
-                    f"{where}: {key} does nothing for the baseline {config.architecture}; leave it out"
-                )
-    if config.plateau_patience and config.plateau_floor >= config.learning_rate:
-        raise RequestError(
-            f"{where}: plateau_floor={config.plateau_floor:g} is not below learning_rate={config.learning_rate:g}, "
-            "so the schedule could never act; lower the floor"
-        )
-    return config
-
-
-def read_settings(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
-    """Settings from a JSON or YAML file and from "key=value" texts, which win.
-
-    Raises:
-        RequestError: The file is missing or holds no mapping, or a text has no "=".
-    """
-    settings: dict[str, Any] = {}
-    if file is not None:
-        import yaml
-
-        try:
-            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise RequestError(f"{file} is no readable JSON or YAML file: {' '.join(str(error).split())}") from error
-        if not isinstance(loaded, dict):
-            raise RequestError(f"{file} holds no settings; write one key: value a line")
-        settings = {str(key): value for key, value in loaded.items()}
-    for text in assignments:
-        key, sign, value = text.partition("=")
-        if not sign:
-            raise RequestError(f"--set {text!r} has no '='; write key=value, such as epochs=5")
-        settings[key.strip()] = value.strip()
-    return settings
-
-
-def make_configs(
-    dataset: str, architectures: Sequence[Architecture], settings: Mapping[str, Any], seeds: Sequence[int] = (0,)
-) -> list[RunConfig]:
-    """One config an architecture and seed.
-
-    Settings that only networks have are not passed to baselines, which also run once, whatever the seeds: their
-    answers hardly depend on one.
-
-    Args:
-        dataset: Name of the dataset.
-        architectures: What to train.
-        settings: Field names to values, for all of them.
-        seeds: Seeds of the networks.
-
-    Raises:
-        RequestError: As `make_config`; a seed twice.
-    """
-    if len(set(seeds)) != len(seeds):
-        raise RequestError(f"seeds {','.join(map(str, seeds))} repeat one; each is one training")
-    configs = []
-    for architecture in architectures:
-        facts = {"dataset": dataset, "architecture": architecture.name}
-        if architecture.layers:
-            configs += [make_config({**settings, **facts, "seed": seed}) for seed in seeds]
-        else:
-            for key in settings:
-                if key not in RunConfig.model_fields:
-                    raise unknown_name("setting", key, RunConfig.model_fields)
-            applying = {key: value for key, value in settings.items() if key in BASELINE_SETTINGS}
-            configs.append(make_config({**applying, **facts, "seed": seeds[0]}))
-    return configs
-
-
-def input_shape(config: RunConfig, dataset: Dataset) -> tuple[int, int, int]:
-    """(height, width, channels) that the network sees under this config."""
-    height, width, channels = dataset.image_shape
-    if config.image_size:
-        height = width = config.image_size
-    return height, width, config.channels or channels
-
-
-def changed_settings(config: RunConfig) -> str:
-    """The settings that differ from the defaults, such as "epochs=2 heads=per-label"; "" when none does."""
-    skip = ("dataset", "architecture", "seed")
-    fields = RunConfig.model_fields
-    values = config.model_dump()
-    return " ".join(
-        f"{key}={values[key]}" for key in fields if key not in skip and values[key] != fields[key].default
-    )
 
 
 @dataclass(frozen=True)
@@ -362,9 +202,10 @@ def open_run(run_id: str) -> Run:
 
 
 def list_runs(dataset: str | None = None) -> list[Run]:
-    """All runs (of one dataset), the oldest first; folders with a damaged `config.json` are left out."""
-    runs = [Run(path.parent) for path in sorted(runs_dir().glob("*/config.json"))]
-    return [run for run in runs if _readable(run) and dataset in (None, run.config.dataset)]
+    """All runs (of one dataset) in the order in which they were made; damaged folders are left out."""
+    runs = [Run(path.parent) for path in runs_dir().glob("*/config.json")]
+    readable = [run for run in runs if _readable(run) and dataset in (None, run.config.dataset)]
+    return sorted(readable, key=lambda run: (run.record["created"], run.id))
 
 
 def finished_runs(dataset: Dataset, split: str) -> tuple[list[Run], list[Run]]:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from medwb.architectures import ARCHITECTURES, describe_layers
+from medwb.config import changed_settings, input_shape
 from medwb.dataset import Dataset, open_dataset
 from medwb.errors import RequestError, unknown_name
 from medwb.metrics import average, collapsed_labels, evaluate, support
-from medwb.runs import Predictions, Run, changed_settings, finished_runs, input_shape
+from medwb.runs import Predictions, Run, finished_runs
 from medwb.statistics import DRAWS, Score, bootstrap_weights, interval
 
 SCORES = ("macro_f1", "weighted_f1", "average_precision", "roc_auc", "accuracy")

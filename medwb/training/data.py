@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from medwb.config import RunConfig, input_shape
 from medwb.dataset import Dataset
 from medwb.images import Pixels, resize, to_grey
-from medwb.runs import RunConfig, input_shape
 
 
 class Batch(NamedTuple):

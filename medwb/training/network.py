@@ -13,9 +13,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from medwb.architectures import ARCHITECTURES, Architecture, describe_layers
+from medwb.config import RunConfig
 from medwb.metrics import average, collapsed_labels, evaluate
 from medwb.paths import replacing, write_text
-from medwb.runs import Run, RunConfig
+from medwb.runs import Run
 from medwb.training.data import RunData
 from medwb.training.reporting import Reporter
 
