@@ -1,18 +1,13 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from medwb.errors import RequestError
-from medwb.terminal import print_json, print_table, rich_progress, run_bars, say
-
-if TYPE_CHECKING:
-    from medwb.dataset import Dataset
-    from medwb.runs import Run
+from medwb.terminal import by, print_json, print_table, rich_progress, say, show_dataset, watch_runs
 
 app = typer.Typer(
     name="medwb",
@@ -89,7 +84,7 @@ def import_(
             strict=strict,
             progress=progress,
         )
-    _show_dataset(dataset, json)
+    show_dataset(dataset, json)
 
 
 @app.command()
@@ -126,7 +121,7 @@ def datasets(json: AsJson = False) -> None:
     if not found:
         return say("no dataset yet; `medwb demo` writes one, `medwb import` reads yours")
     rows = [
-        [d.name, d.format, f"{len(d):,}", _by(d.image_shape), str(len(d.label_names)), d.fingerprint] for d in found
+        [d.name, d.format, f"{len(d):,}", by(d.image_shape), str(len(d.label_names)), d.fingerprint] for d in found
     ]
     return print_table(["Dataset", "Format", "Samples", "Image", "Labels", "Fingerprint"], rows)
 
@@ -136,7 +131,7 @@ def describe(dataset: DatasetName, json: AsJson = False) -> None:
     """Say what is in a dataset: counts, label prevalence, splits, what its import met."""
     from medwb.dataset import open_dataset
 
-    _show_dataset(open_dataset(dataset), json)
+    show_dataset(open_dataset(dataset), json)
 
 
 @app.command()
@@ -208,7 +203,7 @@ def train(
     if detach:
         say("they go on by themselves; `medwb stop RUN` stops one")
     else:
-        _watch(runs)
+        watch_runs(runs)
     if json:
         print_json({"runs": [run.id for run in runs]})
     elif detach:
@@ -363,62 +358,11 @@ def main() -> None:
         sys.exit(130)
 
 
-def _show_dataset(dataset: "Dataset", json: bool) -> None:
-    facts = dataset.describe()
-    if json:
-        return print_json(facts)
-    groups = f"{facts['groups']:,} groups" if facts["groups"] else "no groups"
-    shape = _by(dataset.image_shape)
-    say(f"{dataset.name}: {len(dataset):,} samples of {shape}, {groups}, format {dataset.format}")
-    say(f"source {facts['source']}, fingerprint {facts['fingerprint']}")
-    met = ", ".join(f"{count:,} {event}" for event, count in facts["ingest"].items() if count)
-    if met:
-        where = f" ({dataset.path / 'ingest.parquet'} lists each file)" if dataset.path else ""
-        say(f"import: {met}{where}")
-    rows = []
-    for label, by_split in facts["labels"].items():
-        row = [label]
-        for counts in by_split.values():
-            known = counts["positive"] + counts["negative"]
-            unknown = f", {counts['unknown']:,} unknown" if counts["unknown"] else ""
-            row.append(f"{counts['positive']:,} ({counts['positive'] / known:.1%}){unknown}" if known else "unknown")
-        rows.append(row)
-    headers = ["Positives", *(f"{split} ({count:,})" for split, count in facts["splits"].items())]
-    return print_table(headers, rows)
-
-
-def _watch(runs: "Sequence[Run]") -> None:
-    """Show the progress of runs until they are over; Ctrl-C stops them."""
-    from medwb.launch import stop as stop_run
-    from medwb.launch import watch
-
-    with run_bars(runs) as show:
-        try:
-            for statuses in watch(runs):
-                show(statuses)
-        except KeyboardInterrupt:
-            for run in runs:
-                if run.state in ("queued", "running"):
-                    stop_run(run)
-            say("stopping after the batch at hand")
-            for statuses in watch(runs):
-                show(statuses)
-    for run in runs:
-        status = run.status()
-        collapsed = f", collapsed on {', '.join(status['collapsed_labels'])}" if status.get("collapsed") else ""
-        error = f": {status['error']}" if status.get("error") else ""
-        say(f"{run.id} {status['state']}{collapsed}{error}")
-
-
 def _parse_seeds(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise RequestError(f"--seeds {text!r} is no list of whole numbers, such as 0,1,2") from None
-
-
-def _by(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))
 
 
 def _count(value: int | None) -> str:

@@ -4,13 +4,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from medwb.architectures import ARCHITECTURES, Architecture
 from medwb.dataset import Dataset
 from medwb.errors import RequestError, unknown_name
 
 BASELINE_SETTINGS = ("dataset", "architecture", "channels", "image_size", "scale", "seed")
+
+
+def _number_or_none(value: object) -> object:
+    """Read "3" and "none", as a command line gives them."""
+    if not isinstance(value, str):
+        return value
+    return None if value.lower() == "none" else int(value) if value.isdigit() else value
 
 
 class RunConfig(BaseModel):
@@ -50,9 +57,9 @@ class RunConfig(BaseModel):
     """What the learning rate is multiplied by then."""
     plateau_floor: Annotated[float, Field(ge=0)] = 1e-5
     """Smallest learning rate of the schedule; must lie below learning_rate when the schedule is on."""
-    channels: Literal[1, 3] | None = None
+    channels: Annotated[Literal[1, 3] | None, BeforeValidator(_number_or_none)] = None
     """1 makes grey of colour, 3 repeats grey; None takes the dataset's."""
-    image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    image_size: Annotated[Annotated[int, Field(ge=8, le=1024)] | None, BeforeValidator(_number_or_none)] = None
     """Height and width to resize to (area filter); None takes the dataset's."""
     scale: bool = True
     """Divide pixels by 255; otherwise 0..255 goes in."""

@@ -11,6 +11,9 @@ class RequestError(ValueError):
     it and exits with status 2; the dashboard shows it in a box; neither shows a traceback.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()).strip())
+
 
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> RequestError:
     """Build the error for a name that is not known, with the nearest names that are.
@@ -24,8 +27,8 @@ def unknown_name(noun: str, name: str, known: Iterable[str]) -> RequestError:
         An exception to raise.
     """
     choices = sorted(known)
-    near = difflib.get_close_matches(name.lower(), [choice.lower() for choice in choices], n=3, cutoff=0.5)
-    matches = [choice for choice in choices if choice.lower() in near]
+    spelled = {choice.lower(): choice for choice in reversed(choices)}
+    matches = [spelled[near] for near in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.6)]
     if matches:
         way_out = f"did you mean {' or '.join(matches)}?"
     elif choices:

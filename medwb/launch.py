@@ -19,7 +19,7 @@ from medwb.config import RunConfig
 from medwb.dataset import open_dataset
 from medwb.errors import RequestError
 from medwb.paths import runs_dir
-from medwb.runs import ACTIVE_STATES, Run, create_run, list_runs
+from medwb.runs import ACTIVE_STATES, Run, check_trainable, create_run, list_runs
 
 _LOCK_WAIT_S = 5.0  # longer than the moment between a worker's last look at the queue and its end
 _FINAL_STATES = ("stopped", "finished", "failed")
@@ -34,6 +34,8 @@ def launch(configs: Sequence[RunConfig]) -> list[Run]:
         RequestError: A config cannot be trained on its dataset; nothing is queued then.
     """
     datasets = {name: open_dataset(name) for name in {config.dataset for config in configs}}
+    for config in configs:
+        check_trainable(config, datasets[config.dataset])
     runs = [create_run(config, datasets[config.dataset]) for config in configs]
     start_worker()
     return runs

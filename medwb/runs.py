@@ -6,6 +6,7 @@ import secrets
 import socket
 import subprocess
 import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -132,7 +133,7 @@ class Run:
                 return Predictions(arrays[f"{split}_id"], arrays[f"{split}_true"], arrays[f"{split}_score"])
         except FileNotFoundError:
             raise RequestError(f"run {self.id} has no predictions yet; it is {self.state}") from None
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             if isinstance(error, RequestError):
                 raise
             raise RequestError(f"run {self.id}: predictions.npz is damaged ({error}); train again") from error
@@ -160,11 +161,10 @@ class Run:
         return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]) if path.exists() else ""
 
 
-def create_run(config: RunConfig, dataset: Dataset) -> Run:
-    """Write a run's folder in state `queued`.
+def check_trainable(config: RunConfig, dataset: Dataset) -> None:
+    """Raise RequestError unless a dataset can be trained on as a config says.
 
-    Raises:
-        RequestError: The dataset has no training labels or no validation split, or is too small for the network.
+    It needs known labels in train and in val, and scans that are large enough for the network.
     """
     if dataset.name != config.dataset:
         raise RequestError(f"the config names dataset {config.dataset!r}, not {dataset.name!r}")
@@ -173,6 +173,11 @@ def create_run(config: RunConfig, dataset: Dataset) -> Run:
             raise RequestError(f"dataset {dataset.name!r} has no labelled {split} split; training needs one")
     architecture = ARCHITECTURES.get(config.architecture)
     describe_layers(architecture, input_shape(config, dataset), len(dataset.label_names))
+
+
+def create_run(config: RunConfig, dataset: Dataset) -> Run:
+    """Write a run's folder in state `queued`. Raises RequestError as `check_trainable` does."""
+    check_trainable(config, dataset)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     run = Run(runs_dir() / f"{stamp}-{config.architecture}-s{config.seed}-{secrets.token_hex(2)}")
     run.path.mkdir(parents=True)

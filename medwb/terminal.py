@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medwb.progress import Progress
 
 if TYPE_CHECKING:
+    from medwb.dataset import Dataset
     from medwb.runs import Run
 
 
@@ -55,7 +56,7 @@ def rich_progress(description: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def run_bars(runs: "Sequence[Run]") -> Iterator[Any]:
+def _run_bars(runs: "Sequence[Run]") -> Iterator[Any]:
     """One bar a run, with its estimate; silent where standard error is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -83,3 +84,56 @@ def run_bars(runs: "Sequence[Run]") -> Iterator[Any]:
                     bars.stop_task(task)
 
         yield show
+
+
+def by(shape: Sequence[int]) -> str:
+    """Write a shape: "64×64×1"."""
+    return "×".join(map(str, shape))
+
+
+def show_dataset(dataset: "Dataset", json: bool) -> None:
+    """Print what is in a dataset: a table of positives a label and split, or JSON."""
+    facts = dataset.describe()
+    if json:
+        return print_json(facts)
+    groups = f"{facts['groups']:,} groups" if facts["groups"] else "no groups"
+    shape = by(dataset.image_shape)
+    say(f"{dataset.name}: {len(dataset):,} samples of {shape}, {groups}, format {dataset.format}")
+    say(f"source {facts['source']}, fingerprint {facts['fingerprint']}")
+    met = ", ".join(f"{count:,} {event}" for event, count in facts["ingest"].items() if count)
+    if met:
+        where = f" ({dataset.path / 'ingest.parquet'} lists each file)" if dataset.path else ""
+        say(f"import: {met}{where}")
+    rows = []
+    for label, by_split in facts["labels"].items():
+        row = [label]
+        for counts in by_split.values():
+            known = counts["positive"] + counts["negative"]
+            unknown = f", {counts['unknown']:,} unknown" if counts["unknown"] else ""
+            row.append(f"{counts['positive']:,} ({counts['positive'] / known:.1%}){unknown}" if known else "unknown")
+        rows.append(row)
+    headers = ["Positives", *(f"{split} ({count:,})" for split, count in facts["splits"].items())]
+    return print_table(headers, rows)
+
+
+def watch_runs(runs: "Sequence[Run]") -> None:
+    """Show the progress of runs until they are over; Ctrl-C stops them."""
+    from medwb.launch import stop as stop_run
+    from medwb.launch import watch
+
+    with _run_bars(runs) as show:
+        try:
+            for statuses in watch(runs):
+                show(statuses)
+        except KeyboardInterrupt:
+            for run in runs:
+                if run.state in ("queued", "running"):
+                    stop_run(run)
+            say("stopping after the batch at hand")
+            for statuses in watch(runs):
+                show(statuses)
+    for run in runs:
+        status = run.status()
+        collapsed = f", collapsed on {', '.join(status['collapsed_labels'])}" if status.get("collapsed") else ""
+        error = f": {status['error']}" if status.get("error") else ""
+        say(f"{run.id} {status['state']}{collapsed}{error}")

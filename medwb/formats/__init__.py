@@ -9,6 +9,7 @@ import numpy as np
 from medwb.dataset import SPLITS, Dataset, new_dataset, open_dataset, save_dataset
 from medwb.errors import RequestError
 from medwb.ingest import Ingested, Listing, count_events, ingest
+from medwb.paths import check_name
 from medwb.progress import Progress, no_progress
 from medwb.registry import Registry
 from medwb.source import Source
@@ -80,7 +81,7 @@ def dataset_format(
 
 def recognise_format(source: Source) -> Format:
     """The format that a source is in. Raises RequestError when none is recognised."""
-    for candidate in sorted(FORMATS, key=lambda entry: entry.generic):
+    for candidate in sorted(FORMATS, key=lambda entry: (entry.generic, entry.name)):
         if candidate.recognise(source):
             return candidate
     what = (
@@ -88,7 +89,7 @@ def recognise_format(source: Source) -> Format:
     )
     raise RequestError(
         f"{source.path} is in no format that medwb recognises ({what}); name one with --format "
-        f"({', '.join(FORMATS.names())})"
+        f"({', '.join(sorted(FORMATS.names()))})"
     )
 
 
@@ -127,6 +128,7 @@ def import_dataset(
         RequestError: The source, the name or an option is wrong, or nothing could be read.
     """
     path = Path(source).expanduser()
+    check_name(name, "dataset")
     if size is not None and not 8 <= size <= 2048:
         raise RequestError(f"--size {size} is out of range; it goes from 8 to 2048 pixels")
     if channels not in (None, 1, 3):
@@ -136,6 +138,8 @@ def import_dataset(
         options = _with_table(options, path.name)
     reader = FORMATS.get(format) if format else recognise_format(opened)
     _check_options(reader, options)
+    if not reader.recognise(opened):
+        raise RequestError(f"{path} is not in the format {reader.name}, which is: {reader.summary}")
     with new_dataset(name) as folder:
         listing = reader.read(opened, options)
         ingested = ingest(opened, listing, folder, size, channels, progress)

@@ -14,7 +14,7 @@ _GROUP_COLUMNS = ("group", "patient", "patient_id", "patientid", "study", "study
 
 
 def _recognise(source: Source) -> bool:
-    return len(source.matching("*.csv")) >= 1
+    return any(file.lower().endswith(".csv") for file in source.files)
 
 
 @dataset_format(

@@ -17,14 +17,14 @@ def _recognise(source: Source) -> bool:
     return bool(source.matching("Data_Entry*.csv"))
 
 
-@dataset_format("nih", recognise=_recognise, options=("table",))
+@dataset_format("nih", recognise=_recognise)
 def read_nih(source: Source, options: ReadOptions) -> Listing:
     """`Data_Entry*.csv` with findings such as `Mass|Effusion`, patients as groups, `*_list.txt` as splits.
 
     "No Finding" is the absence of all. The original's `train_val_list.txt` is read as train, from which the
     import draws a validation split.
     """
-    file = options.table or source.matching("Data_Entry*.csv")[0]
+    file = source.matching("Data_Entry*.csv")[0]
     table = read_table(source, file)
     key = need_column(table, "Image Index", file, "the header")
     findings = table[need_column(table, "Finding Labels", file, "the header")].str.split("|")

@@ -1,0 +1,85 @@
+import pytest
+
+from medwb.architectures import select_architectures
+from medwb.config import RunConfig, changed_settings, make_config, make_configs, read_settings
+from medwb.errors import RequestError
+
+BASE = {"dataset": "demo", "architecture": "cnn-2"}
+
+
+def test_every_field_is_documented():
+    for name, field in RunConfig.model_fields.items():
+        assert field.description, name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epoch": 3}, "unknown setting 'epoch'; did you mean epochs"),
+        ({"epochs": 0}, "epochs=0: input should be greater than or equal to 1"),
+        ({"learning_rate": "fast"}, "learning_rate='fast'"),
+        ({"loss": "hinge"}, "loss='hinge'"),
+        ({"architecture": "cnn-6"}, "unknown architecture 'cnn-6'"),
+        ({"plateau_patience": 2, "plateau_floor": 1e-3}, "could never act"),
+        ({"architecture": "svc", "epochs": 3}, "epochs does nothing for the baseline svc"),
+        ({"channels": 2}, "channels=2"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(RequestError, match=message):
+        make_config({**BASE, **settings}, "runs.yaml")
+
+
+def test_strings_are_converted():
+    config = make_config({**BASE, "epochs": "3", "learning_rate": "1e-2", "scale": "false", "channels": "3"})
+    assert (config.epochs, config.learning_rate, config.scale, config.channels) == (3, 0.01, False, 3)
+
+
+def test_a_saved_config_comes_back():
+    config = make_config({**BASE, "epochs": 3})
+    assert make_config(config.model_dump()) == config
+    assert changed_settings(config) == "epochs=3"
+    assert changed_settings(make_config(BASE)) == ""
+
+
+def test_settings_from_a_file_and_from_texts(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("epochs: 3\nlearning_rate: 0.01\n")
+    assert read_settings(file, ["epochs=7", "loss = categorical"]) == {
+        "epochs": "7",
+        "learning_rate": 0.01,
+        "loss": "categorical",
+    }
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "\x00", "just words"])
+def test_a_file_without_settings_is_refused(tmp_path, content):
+    file = tmp_path / "settings.yaml"
+    file.write_text(content)
+    with pytest.raises(RequestError, match=r"settings\.yaml (is no readable|holds no settings)"):
+        read_settings(file, [])
+
+
+def test_a_text_without_a_sign_is_refused():
+    with pytest.raises(RequestError, match="'epochs' has no '='"):
+        read_settings(None, ["epochs"])
+
+
+def test_baselines_run_once_without_what_only_networks_have():
+    configs = make_configs("demo", select_architectures(["cnn-2", "svc"]), {"epochs": 3, "channels": 1}, [4, 5])
+    assert [(config.architecture, config.seed, config.epochs) for config in configs] == [
+        ("cnn-2", 4, 3),
+        ("cnn-2", 5, 3),
+        ("svc", 4, 10),
+    ]
+    assert configs[2].channels == 1
+
+
+def test_unknown_settings_are_refused_for_baselines_too():
+    with pytest.raises(RequestError, match="unknown setting 'epoch'"):
+        make_configs("demo", select_architectures(["svc"]), {"epoch": 3})
+
+
+def test_repeated_seeds_are_refused():
+    with pytest.raises(RequestError, match="seeds 1,1 repeat one"):
+        make_configs("demo", select_architectures(["cnn-2"]), {}, [1, 1])

@@ -1,0 +1,40 @@
+import pytest
+
+from medwb.errors import RequestError
+from medwb.paths import check_name, home, replacing, write_text
+
+
+def test_home_is_the_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDWB_HOME", str(tmp_path / "x"))
+    assert home() == tmp_path / "x"
+
+
+def test_home_is_the_checkouts_data_from_any_folder_of_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("MEDWB_HOME", raising=False)
+    for path in ("data/README.md", "pyproject.toml", "notebooks/01.ipynb"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert home() == tmp_path / "data"
+
+
+def test_home_is_data_here_outside_of_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.delenv("MEDWB_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert home() == tmp_path / "data"
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", "", ".hidden", "a b", "a\\b", "x" * 81, "a\n"])
+def test_names_that_are_no_folder_name_are_refused(name):
+    with pytest.raises(RequestError, match="not allowed"):
+        check_name(name, "dataset")
+
+
+def test_a_failed_replacement_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,130 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import finish_run, write_dataset
+
+from medwb.config import make_config
+from medwb.errors import RequestError
+from medwb.paths import write_text
+from medwb.runs import create_run, finished_runs, list_runs, open_run
+
+
+def queued(dataset, **settings):
+    return create_run(make_config({"dataset": dataset.name, "architecture": "fcnn-1", **settings}), dataset)
+
+
+def test_a_run_records_what_it_takes_to_trace_it(tiny):
+    run = queued(tiny, epochs=3)
+    record = json.loads((run.path / "config.json").read_text())
+    assert record["config"]["epochs"] == 3
+    assert record["dataset"]["fingerprint"] == tiny.fingerprint
+    assert set(record["versions"]) >= {"medwb", "keras", "tensorflow", "numpy"}
+    assert record["git_commit"] is None or len(record["git_commit"]) >= 40
+    assert run.state == "queued"
+    assert open_run(run.id).config == run.config
+
+
+def test_runs_are_listed_in_the_order_in_which_they_were_made(tiny):
+    made = [queued(tiny, architecture=name).id for name in ("rnn-1", "fcnn-2", "fcnn-1")]
+    assert [run.id for run in list_runs("tiny")] == made
+    assert list_runs("other") == []
+
+
+def test_unknown_run(tiny):
+    with pytest.raises(RequestError, match="unknown run 'x'"):
+        open_run("x")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"config": {"epochs": 0}}', "[]", '{"config": {"dataset": "a", "epoch": 1}}']
+)
+def test_a_damaged_config_is_left_out_of_lists_and_named_when_opened(tiny, content):
+    run = queued(tiny)
+    write_text(run.path / "config.json", content)
+    assert list_runs() == []
+    with pytest.raises(RequestError, match=r"config\.json"):
+        _ = open_run(run.id).config
+
+
+def test_a_run_whose_process_is_gone_is_failed_not_running(tiny):
+    run = queued(tiny)
+    claim = f"from medwb.runs import open_run; open_run({run.id!r}).claim()"
+    code = f"import time; {claim}; print('up', flush=True); time.sleep(99)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    assert run.state == "running"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    status = run.status()
+    assert status["state"] == "failed"
+    assert "the process is gone" in status["error"]
+
+
+def test_another_process_with_the_same_number_is_not_taken_for_the_run(tiny):
+    run = queued(tiny)
+    run.claim()
+    assert run.state == "running"
+    run.update_status(process_started=time.time() - 10_000, pid=os.getpid())
+    assert run.state == "failed"
+
+
+def test_predictions_come_back(tiny):
+    run = finish_run(tiny)
+    answer = run.predictions("val")
+    part = tiny.split("val")
+    assert answer.ids.tolist() == part.samples["id"].tolist()
+    assert np.array_equal(answer.y_true, part.labels)
+    assert run.predicted_splits() == ["train", "val", "test"]
+
+
+def test_missing_and_damaged_predictions_are_named(tiny):
+    run = queued(tiny)
+    with pytest.raises(RequestError, match="has no predictions yet; it is queued"):
+        run.predictions("val")
+    run = finish_run(tiny)
+    path = run.path / "predictions.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RequestError, match=r"predictions\.npz is damaged"):
+        run.predictions("val")
+
+
+def test_pickled_predictions_are_never_loaded(tiny):
+    run = finish_run(tiny)
+    np.savez(run.path / "predictions.npz", val_id=np.array([{}], dtype=object))
+    with pytest.raises(RequestError, match="damaged"):
+        run.predictions("val")
+
+
+def test_runs_on_changed_data_are_stale(tiny):
+    run = finish_run(tiny)
+    assert finished_runs(tiny, "val") == ([run], [])
+    changed = write_dataset("other", seed=1)
+    (run.path / "config.json").write_text((run.path / "config.json").read_text().replace(tiny.fingerprint, "0" * 16))
+    fresh, stale = finished_runs(tiny, "val")
+    assert (len(fresh), len(stale)) == (0, 1)
+    assert finished_runs(changed, "val") == ([], [])
+
+
+def test_a_dataset_without_labels_to_learn_is_refused(home):
+    import pandas as pd
+
+    tiny = write_dataset()
+    table = pd.read_parquet(tiny.path / "samples.parquet")
+    table.loc[table["split"] == "val", ["edema", "mass", "effusion"]] = np.nan
+    table.to_parquet(tiny.path / "samples.parquet", index=False)
+    from medwb.dataset import open_dataset
+
+    with pytest.raises(RequestError, match="no labelled val split"):
+        queued(open_dataset("tiny"))
+    assert list_runs() == []
+
+
+def test_a_network_too_large_for_the_scans_is_refused_before_it_is_queued(tiny):
+    with pytest.raises(RequestError, match="cnn-4 cannot take 16 x 16 pixels"):
+        queued(tiny, architecture="cnn-4")

@@ -1,0 +1,156 @@
+"""Trains small networks for real, in processes of their own."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from medwb.architectures import ARCHITECTURES
+from medwb.config import RunConfig, make_config
+from medwb.runs import create_run
+from medwb.training.data import RunData
+
+pytestmark = pytest.mark.slow
+
+
+def train(dataset, **settings):
+    run = create_run(make_config({"dataset": dataset.name, **settings}), dataset)
+    process = subprocess.run([sys.executable, "-m", "medwb.training", str(run.path)], capture_output=True, text=True)
+    return run, process
+
+
+def weights(path):
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def test_a_run_leaves_all_that_is_documented(tiny):
+    run, process = train(tiny, architecture="fcnn-1", epochs=3, learning_rate=1e-3)
+    assert process.returncode == 0, process.stderr
+    status = run.status()
+    assert status["state"] == "finished"
+    assert status["epoch"] == 3
+    assert not status["collapsed"]
+    history = run.history()
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert {"train_loss", "val_loss", "train_f1", "val_f1", "train_accuracy", "val_accuracy"} <= set(history)
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+    assert json.loads((run.path / "architecture.json").read_text())["layers"][-1]["output_shape"] == [3]
+    assert weights(run.path / "model.weights.h5")
+    for split in ("train", "val", "test"):
+        answer = run.predictions(split)
+        assert answer.y_score.shape == answer.y_true.shape == (len(tiny.split(split)), 3)
+        assert 0 <= answer.y_score.min() <= answer.y_score.max() <= 1
+    assert "val_f1" in run.log_tail()
+
+
+def test_same_seed_same_bits(tiny):
+    """Dropout, batch normalisation and shuffling included."""
+    one, two, other = (train(tiny, architecture="fcnn-2", epochs=2, seed=seed)[0] for seed in (7, 7, 8))
+    first, second, third = (weights(run.path / "model.weights.h5") for run in (one, two, other))
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert any(not np.array_equal(first[name], third[name]) for name in first)
+    assert np.array_equal(one.predictions("test").y_score, two.predictions("test").y_score)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"heads": "per-label", "loss": "categorical", "class_weights": "balanced"},
+        {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.05, "monitor": "loss", "channels": 3},
+        {"plateau_patience": 1, "monitor": "accuracy", "image_size": 32, "early_stopping_patience": 0},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_every_way_to_set_the_problem_learns(tiny, settings):
+    run, process = train(tiny, architecture="fcnn-1", epochs=6, batch_size=16, **settings)
+    assert process.returncode == 0, process.stderr
+    assert run.history().groupby("head")["val_f1"].max().mean() > 0.75
+    if settings.get("heads") == "per-label":
+        assert sorted(path.name for path in run.path.glob("*.h5")) == [f"model.{n}.weights.h5" for n in range(3)]
+        assert run.history()["head"].unique().tolist() == list(tiny.label_names)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ARCHITECTURES if entry.estimator])
+def test_every_baseline_answers(tiny, name):
+    run, process = train(tiny, architecture=name)
+    assert process.returncode == 0, process.stderr
+    score = run.predictions("val").y_score
+    if ARCHITECTURES.get(name).constant:
+        assert np.ptp(score, axis=0).max() == 0
+    else:
+        truth = tiny.split("val").labels
+        assert ((score >= 0.5) == truth).mean() > 0.8
+    assert not run.status()["collapsed"]
+
+
+def test_a_dead_network_is_called_collapsed(tiny):
+    run, process = train(tiny, architecture="fcnn-1", optimizer="sgd", learning_rate=1e-9, epochs=1, scale=False)
+    assert process.returncode == 0
+    assert not run.status()["collapsed"]  # untrained, but alive
+    run, process = train(tiny, architecture="fcnn-1", optimizer="adam", learning_rate=5, epochs=2)
+    assert run.status()["collapsed"] or run.state == "failed"
+
+
+def test_stopping_keeps_weights_and_answers(tiny):
+    run = create_run(make_config({"dataset": "tiny", "architecture": "fcnn-1", "epochs": 10_000}), tiny)
+    process = subprocess.Popen([sys.executable, "-m", "medwb.training", str(run.path)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while run.status()["epoch"] < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert run.state == "stopped"
+    assert run.predictions("val").y_score.shape == (48, 3)
+    assert (run.path / "model.weights.h5").exists()
+
+
+def test_a_changed_dataset_is_refused(tiny):
+    run = create_run(make_config({"dataset": "tiny", "architecture": "fcnn-1"}), tiny)
+    facts = tiny.path / "dataset.json"
+    facts.write_text(facts.read_text().replace(tiny.fingerprint, "0" * 16))
+    process = subprocess.run([sys.executable, "-m", "medwb.training", str(run.path)], capture_output=True, text=True)
+    assert process.returncode == 2
+    assert "dataset 'tiny' has changed since run" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert run.status()["state"] == "failed"
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    process = subprocess.run([sys.executable, "-m", "medwb.training", str(tmp_path)], capture_output=True, text=True)
+    assert process.returncode == 2
+    assert process.stderr.startswith("usage: ")
+
+
+def run_data(dataset, **settings):
+    return RunData(dataset, RunConfig(dataset=dataset.name, architecture="fcnn-1", **settings))
+
+
+def test_an_epoch_sees_every_sample_once_in_an_order_of_its_own(tiny):
+    data = run_data(tiny, batch_size=32)
+    labels = np.arange(3)
+    epochs = [[batch.images for batch in data.epoch(epoch, labels, 0)] for epoch in (1, 1, 2)]
+    assert len(epochs[0]) == data.steps == 5
+    one, same, other = (np.concatenate(images) for images in epochs)
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    expected = tiny.images[tiny.split("train").rows]
+    assert np.array_equal(np.sort(one.sum((1, 2, 3))), np.sort(expected.sum((1, 2, 3))))
+
+
+def test_unknown_labels_weigh_nothing_and_balance_weighs_classes_alike(tiny):
+    tiny.samples.loc[tiny.samples.index[:10], "edema"] = np.nan
+    data = run_data(tiny, class_weights="balanced", batch_size=1000)
+    (batch,) = data.epoch(1, np.arange(3), 0)
+    assert (batch.weights[:, 0] == 0).sum() == 10
+    positive, negative = (batch.weights[:, 0] * (batch.targets[:, 0] == value) for value in (1, 0))
+    assert positive.sum() == pytest.approx(negative.sum(), rel=1e-5)
+    assert batch.weights[:, 0].sum() == pytest.approx(134, rel=1e-5)
