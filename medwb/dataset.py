@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -252,8 +253,13 @@ def fingerprint(samples: pd.DataFrame, label_names: Sequence[str], images: npt.N
     """Hash what a run depends on: pixels, ids, splits, groups, labels. 16 hex digits (64 bits of BLAKE2b)."""
     digest = hashlib.blake2b(json.dumps([list(images.shape), list(label_names)]).encode(), digest_size=8)
     for column in ("id", "split", "group"):
-        digest.update("\0".join(samples[column]).encode("utf-8", "surrogatepass"))
+        digest.update("\0".join(samples[column].to_numpy(object)).encode("utf-8", "surrogatepass"))
     digest.update(np.ascontiguousarray(samples[list(label_names)].to_numpy(np.float32)).tobytes())
-    for start in range(0, len(images), _BLOCK):
-        digest.update(np.ascontiguousarray(images[start : start + _BLOCK]).data)
+
+    def hash_block(start: int) -> bytes:
+        return hashlib.blake2b(np.ascontiguousarray(images[start : start + _BLOCK]).data).digest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for block in pool.map(hash_block, range(0, len(images), _BLOCK)):
+            digest.update(block)
     return digest.hexdigest()

@@ -85,7 +85,9 @@ def ingest(
     samples = _keep_present(source, listing, events)
     if samples.empty:
         raise RequestError(f"none of the {len(listing.samples)} listed images is in {source.path}")
-    images, facts, problems = _decode_all(source, list(samples["path"]), folder, size, channels, progress)
+    images, facts, problems = _decode_all(
+        source, samples["path"].to_numpy(object).tolist(), folder, size, channels, progress
+    )
     samples = samples.reset_index(drop=True).join(pd.DataFrame(facts, columns=list(_Facts._fields)))
     bad = samples["mode"] == ""
     for row, problem in sorted(problems.items()):
@@ -97,8 +99,9 @@ def ingest(
         samples = samples[~bad].reset_index(drop=True)
     target = images.shape[1:]
     resized = (samples["height"] != target[0]) | (samples["width"] != target[1])
-    sizes = samples["width"].astype(str) + "x" + samples["height"].astype(str) + f" to {target[1]}x{target[0]}"
-    events += _events(samples["path"][resized], "resized", sizes[resized])
+    odd = samples[resized]
+    sizes = odd["width"].astype(str) + "x" + odd["height"].astype(str) + f" to {target[1]}x{target[0]}"
+    events += _events(odd["path"], "resized", sizes)
     changed = samples["changes"] != ""
     events += _events(samples["path"][changed], "converted", samples["changes"][changed])
     table = pd.concat(
@@ -144,7 +147,7 @@ def _keep_present(source: Source, listing: Listing, events: list[Event]) -> pd.D
     repeated = samples["id"].duplicated()
     events += [Event(key, "duplicate_id", "listed again: the first row is kept") for key in samples["id"][repeated]]
     samples = samples[~repeated]
-    unlisted = set(source.images) - set(listing.samples["path"])
+    unlisted = set(source.images) - set(listing.samples["path"].to_numpy(object))
     events += [Event(path, "unlisted", "an image that no table lists: left out") for path in sorted(unlisted)]
     return samples
 

@@ -50,32 +50,51 @@ def draw_splits(
     sizes = np.bincount(unit_of, minlength=units)
     positives = np.nan_to_num(labels) > 0.5
     counts = np.stack([np.bincount(unit_of, positive, units) for positive in positives.T], axis=1)
+    # Groups of the same size and labels are alike to the algorithm: they are placed together, which makes the work
+    # grow with the number of different groups. Column 0 is their size, the others are their labels.
+    kinds, kind_of = np.unique(np.column_stack([sizes, counts]), axis=0, return_inverse=True)
+    left = np.bincount(kind_of.ravel(), minlength=len(kinds))
 
     names = [split for split in SPLITS if fractions.get(split, 0) > 0]
-    shares = np.array([fractions[name] for name in names])
-    wanted_labels = (counts.sum(0)[:, None] * shares).tolist()  # [label][split]
-    wanted_samples = (sizes.sum() * shares).tolist()
-    placed = np.full(units, -1)
-    left = counts.sum(0)
-    while True:
-        open_labels = np.flatnonzero(left > 0)
-        label = int(open_labels[np.argmin(left[open_labels])]) if len(open_labels) else -1
-        member = (placed < 0) & (counts[:, label] > 0) if label >= 0 else placed < 0
-        queue = rng.permutation(np.flatnonzero(member))
-        if label < 0 and not len(queue):
-            break
-        weight = counts[:, label] if label >= 0 else sizes
-        queue = queue[np.argsort(-weight[queue], kind="stable")]
-        wanted = wanted_labels[label] if label >= 0 else wanted_samples
-        jitter = rng.random(len(names)).tolist()
-        for unit in queue.tolist():
-            split = max(range(len(names)), key=lambda s: (wanted[s], wanted_samples[s], jitter[s]))
-            placed[unit] = split
-            wanted_samples[split] -= int(sizes[unit])
-            for other in np.flatnonzero(counts[unit]).tolist():
-                wanted_labels[other][split] -= counts[unit, other]
-        left = counts[placed < 0].sum(0)
+    wanted = (left @ kinds)[:, None] * [fractions[name] for name in names]  # [size and labels][split]
+    shares = np.zeros((len(kinds), len(names)), np.int64)
+    while left.any():
+        remaining = left @ kinds
+        scarce = np.where(remaining[1:] > 0, remaining[1:], np.inf)
+        column = int(np.argmin(scarce) + 1) if np.isfinite(scarce).any() else 0
+        for kind in sorted(
+            np.flatnonzero((left > 0) & (kinds[:, column] > 0)).tolist(), key=lambda k: -kinds[k, column]
+        ):
+            shares[kind] = _pour(int(left[kind]), kinds[kind, column], wanted[column], wanted[0], rng)
+            wanted -= kinds[kind][:, None] * shares[kind]
+            left[kind] = 0
+
+    placed = np.empty(units, np.int64)
+    for kind, share in enumerate(shares):
+        placed[rng.permutation(np.flatnonzero(kind_of.ravel() == kind))] = np.repeat(np.arange(len(names)), share)
     return np.array(names)[placed][unit_of]
+
+
+def _pour(
+    count: int,
+    weight: float,
+    wanted: npt.NDArray[np.float64],
+    wanted_samples: npt.NDArray[np.float64],
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int64]:
+    """How many of `count` equal groups each split gets when each in turn goes to the split that wants most.
+
+    All but the last few are given at once: down to the level at which the splits that get some want equally much.
+    """
+    need = np.sort(wanted)[::-1] / weight
+    levels = (np.cumsum(need) - count) / np.arange(1, len(need) + 1)
+    level = levels[np.flatnonzero(levels < need)[-1]]
+    share = np.maximum(np.floor(wanted / weight - level - 1e-9), 0).astype(np.int64)
+    jitter = rng.random(len(wanted))
+    for _ in range(count - int(share.sum())):
+        open_need = wanted - weight * share
+        share[max(range(len(wanted)), key=lambda s: (round(open_need[s], 6), wanted_samples[s], jitter[s]))] += 1
+    return share
 
 
 def _units(groups: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:

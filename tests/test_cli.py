@@ -8,6 +8,8 @@ import pytest
 from conftest import LABELS, write_csv, write_scan
 
 from medwb.cli import app
+from medwb.config import make_config
+from medwb.launch import launch, watch
 from medwb.runs import open_run
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
