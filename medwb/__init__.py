@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from medwb.dataset import Dataset, dataset_names, open_dataset
     from medwb.demo import write_demo
     from medwb.formats import import_dataset
-    from medwb.launch import launch
     from medwb.runs import Run, list_runs, open_run
     from medwb.table import f1_table
 
@@ -24,7 +23,6 @@ _HOMES = {
     "open_dataset": "medwb.dataset",
     "write_demo": "medwb.demo",
     "import_dataset": "medwb.formats",
-    "launch": "medwb.launch",
     "Run": "medwb.runs",
     "RunConfig": "medwb.config",
     "list_runs": "medwb.runs",
@@ -39,7 +37,6 @@ __all__ = [
     "dataset_names",
     "f1_table",
     "import_dataset",
-    "launch",
     "list_runs",
     "open_dataset",
     "open_run",
