@@ -3,8 +3,8 @@
     python benchmarks/importing.py MEDNIST_ZIP
 
 The other side is the least that any tool does: one thread that reads each file and decodes it with OpenCV, and keeps
-nothing; once over the unpacked folder, and once over the zip file as it is. medwb also recognises the format, checks
-that files are whole, looks for equal channels, draws stratified splits, writes the array and the tables, and takes the
+nothing; once over the unpacked folder, once over the zip file as it is. medwb also recognises the format, checks
+that files are whole, looks for equal channels, draws stratified splits, writes array and tables, and takes the
 fingerprint. Target: at most 0.7 times the loop; opening at most 50 ms.
 """
 
