@@ -192,12 +192,12 @@ def train(
 ) -> None:
     """Train architectures on a dataset, one after the other."""
     from medwb.architectures import select_architectures
-    from medwb.config import make_configs, read_settings
+    from medwb.config import make_configs, parse_seeds, read_settings
     from medwb.launch import launch
 
     settings = read_settings(config, set_ or [])
     names = [name for item in architecture for name in item.split(",")]
-    configs = make_configs(dataset, select_architectures(names), settings, _parse_seeds(seeds))
+    configs = make_configs(dataset, select_architectures(names), settings, parse_seeds(seeds))
     runs = launch(configs)
     say(f"{len(runs)} runs are queued; `medwb runs` shows them, Ctrl-C stops them")
     if detach:
@@ -356,13 +356,6 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _parse_seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise RequestError(f"--seeds {text!r} is no list of whole numbers, such as 0,1,2") from None
 
 
 def _count(value: int | None) -> str:

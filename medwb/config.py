@@ -161,6 +161,19 @@ def make_configs(
     return configs
 
 
+def parse_seeds(text: str) -> list[int]:
+    """Read "0, 1, 2". Raises RequestError for anything else."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise RequestError(f"seeds {text!r} are not whole numbers with commas between, such as 0,1,2") from None
+
+
+def network_outputs(config: RunConfig, labels: int) -> int:
+    """Outputs of each of the run's networks on a dataset with so many labels."""
+    return (labels if config.heads == "shared" else 1) * (2 if config.loss == "categorical" else 1)
+
+
 def input_shape(config: RunConfig, dataset: Dataset) -> tuple[int, int, int]:
     """(height, width, channels) that the network sees under this config."""
     height, width, channels = dataset.image_shape

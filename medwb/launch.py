@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -65,6 +66,8 @@ def stop(run: Run) -> None:
     if status["state"] == "queued":
         run.update_status(state="stopped")
     elif status["state"] in ("running", "stopping"):
+        if status["host"] != socket.gethostname():
+            raise RequestError(f"run {run.id} is at work on {status['host']}; stop it there")
         os.kill(status["pid"], signal.SIGTERM)
     else:
         raise RequestError(f"run {run.id} is {status['state']}; there is nothing to stop")

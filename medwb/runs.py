@@ -213,10 +213,8 @@ def list_runs(dataset: str | None = None) -> list[Run]:
     return sorted(readable, key=lambda run: (run.record["created"], run.id))
 
 
-def finished_runs(dataset: Dataset, split: str) -> tuple[list[Run], list[Run]]:
-    """Finished runs that can be scored on a split, and those that are stale: made on other data of that name."""
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
+def finished_runs(dataset: Dataset) -> tuple[list[Run], list[Run]]:
+    """Finished runs on a dataset as it is now, and those that are stale: made on other data of that name."""
     finished = [run for run in list_runs(dataset.name) if run.state == "finished"]
     fresh = [run for run in finished if run.fingerprint == dataset.fingerprint]
     return fresh, [run for run in finished if run.fingerprint != dataset.fingerprint]

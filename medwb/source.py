@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import re
 import zipfile
 import zlib
 from functools import cached_property
@@ -16,6 +17,12 @@ _LOCAL_HEADER_BYTES = 30
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 
+def _leads_out(path: str) -> bool:
+    """Whether a path of a table or zip entry is absolute, names a drive, or climbs."""
+    absolute = path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", path)
+    return bool(absolute) or ".." in path.replace("\\", "/").split("/")
+
+
 class Source:
     """Read-only access to the files of a folder or a zip, by their relative POSIX path.
 
@@ -24,13 +31,15 @@ class Source:
     that holds everything in a zip is not part of the paths.
 
     Attributes:
-        path: The folder or file.
+        path: The folder or zip; of a single file, the folder that it lies in.
+        origin: What the user named.
         refused: Paths that lead out of the source.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the source. Raises RequestError when it is not there or cannot be read."""
         self.path = path
+        self.origin = path
         self.refused: list[str] = []
         self._archive: mmap.mmap | None = None
         self._entries: dict[str, zipfile.ZipInfo] = {}
@@ -71,7 +80,7 @@ class Source:
             RequestError: The key leads out of the source (`../`, an absolute path).
         """
         parts = key.replace("\\", "/").split("/")
-        if ".." in parts or key.startswith(("/", "\\")) or ":" in parts[0]:
+        if _leads_out(key):
             raise RequestError(f"{key!r} leads out of {self.path}; ids and paths must stay inside the source folder")
         for start in range(len(parts)):
             path = "/".join(parts[start:])
@@ -125,8 +134,7 @@ class Source:
                 f"{self.path} is no readable zip file ({error}); unpack it and import the folder"
             ) from error
         for info in infos:
-            parts = info.filename.split("/")
-            if ".." in parts or info.filename.startswith(("/", "\\")) or ":" in parts[0]:
+            if _leads_out(info.filename):
                 raise RequestError(
                     f"{self.path} has the entry {info.filename!r}, which leads out of it; not imported"
                 )

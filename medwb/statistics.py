@@ -22,7 +22,7 @@ class Score(NamedTuple):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def bootstrap_weights(groups: npt.NDArray[np.str_], draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.float64]:
+def bootstrap_weights(groups: npt.NDArray[np.str_], draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.uint16]:
     """How often each sample is drawn in each bootstrap replicate.
 
     Whole groups (patients) are drawn with replacement, since samples of one patient are not independent: the
@@ -34,7 +34,7 @@ def bootstrap_weights(groups: npt.NDArray[np.str_], draws: int = DRAWS, seed: in
         seed: The same seed gives the same draws, so that two runs are compared on the same replicates.
 
     Returns:
-        float64 (B, N).
+        uint16 (B, N): small, so that many replicates of a large split fit into a web server's memory.
     """
     rng = np.random.default_rng(seed)
     alone = groups == ""
@@ -42,8 +42,9 @@ def bootstrap_weights(groups: npt.NDArray[np.str_], draws: int = DRAWS, seed: in
     named, unit_of[~alone] = np.unique(groups[~alone], return_inverse=True)
     unit_of[alone] = len(named) + np.arange(alone.sum())
     units = len(named) + int(alone.sum())
-    counts = rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(np.float64)
-    return counts[:, unit_of]
+    chances = np.full(units, 1 / units)
+    counts = [rng.multinomial(units, chances).astype(np.uint16) for _ in range(draws)]
+    return np.stack([count[unit_of] for count in counts])
 
 
 def interval(value: float, replicates: npt.NDArray[np.float64]) -> Score:

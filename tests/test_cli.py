@@ -61,7 +61,7 @@ def test_datasets(home, medwb, csv_source):
         (["table", "x"], "medwb: unknown dataset 'x'"),
         (["train", "x", "-a", "fcnn-1"], "medwb: unknown dataset 'x'"),
         (["train", "x", "-a", "fcn-1"], "medwb: unknown architecture 'fcn-1'; did you mean"),
-        (["train", "x", "-a", "fcnn-1", "--seeds", "1,b"], "medwb: --seeds '1,b' is no list of whole numbers"),
+        (["train", "x", "-a", "fcnn-1", "--seeds", "1,b"], "medwb: seeds '1,b' are not whole numbers"),
         (["train", "x", "-a", "fcnn-1", "--set", "epoch=3"], "unknown setting 'epoch'; did you mean epochs"),
         (
             ["train", "x", "-a", "fcnn-1", "--config", "none.yaml"],

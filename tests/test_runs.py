@@ -103,12 +103,12 @@ def test_pickled_predictions_are_never_loaded(tiny):
 
 def test_runs_on_changed_data_are_stale(tiny):
     run = finish_run(tiny)
-    assert finished_runs(tiny, "val") == ([run], [])
+    assert finished_runs(tiny) == ([run], [])
     changed = write_dataset("other", seed=1)
     (run.path / "config.json").write_text((run.path / "config.json").read_text().replace(tiny.fingerprint, "0" * 16))
-    fresh, stale = finished_runs(tiny, "val")
+    fresh, stale = finished_runs(tiny)
     assert (len(fresh), len(stale)) == (0, 1)
-    assert finished_runs(changed, "val") == ([], [])
+    assert finished_runs(changed) == ([], [])
 
 
 def test_a_dataset_without_labels_to_learn_is_refused(home):

@@ -88,7 +88,7 @@ def recognise_format(source: Source) -> Format:
         "an empty folder" if not source.files else f"{len(source.files)} files, {len(source.images)} of them images"
     )
     raise RequestError(
-        f"{source.path} is in no format that medwb recognises ({what}); name one with --format "
+        f"{source.origin} is in no format that medwb recognises ({what}); name one with --format "
         f"({', '.join(sorted(FORMATS.names()))})"
     )
 

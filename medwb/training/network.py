@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from medwb.architectures import ARCHITECTURES, Architecture, describe_layers
-from medwb.config import RunConfig
+from medwb.config import RunConfig, network_outputs
 from medwb.metrics import average, collapsed_labels, evaluate
 from medwb.paths import replacing, write_text
 from medwb.runs import Run
@@ -195,8 +195,7 @@ def _summary(y_true: npt.NDArray[Any], y_score: Scores) -> dict[str, float]:
 def _write_architecture(run: Run, data: RunData) -> None:
     """The layers as they were built, for diagrams and for whoever opens the weights."""
     config = run.config
-    labels = len(data.dataset.label_names) if config.heads == "shared" else 1
-    outputs = 2 * labels if config.loss == "categorical" else labels
+    outputs = network_outputs(config, len(data.dataset.label_names))
     layers = describe_layers(ARCHITECTURES.get(config.architecture), data.shape, outputs)
     record = {"architecture": config.architecture, "layers": [layer._asdict() for layer in layers]}
     write_text(run.path / "architecture.json", json.dumps(record, indent=1) + "\n")

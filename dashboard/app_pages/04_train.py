@@ -1,0 +1,54 @@
+"""Train: choose architectures and settings, launch, watch."""
+
+import controls
+import run_panel
+import streamlit as st
+
+from medwb.architectures import ARCHITECTURES
+from medwb.config import make_configs, parse_seeds
+from medwb.errors import RequestError
+from medwb.launch import launch
+
+data = controls.current_dataset()
+st.title("Train")
+choice, drawing = st.columns([1, 1.6], gap="large")
+with choice:
+    entries = sorted(ARCHITECTURES, key=lambda entry: (entry.family != "reference", entry.family))
+    names = st.multiselect(
+        "Architectures",
+        [entry.name for entry in entries],
+        format_func=controls.architecture_title,
+        placeholder="one or more, by family",
+        key="architectures",
+        on_change=controls.draw_latest_choice,
+        persist_state="session",
+        wrap=True,
+    )
+    seeds = st.text_input(
+        "Seeds",
+        "0",
+        key="seeds",
+        persist_state="session",
+        help="Comma-separated; each is one training of each network.",
+    )
+    button = st.container()
+
+with st.expander("Settings", icon=":material/tune:", key="settings"):
+    settings = controls.config_inputs(skip=("dataset", "architecture", "seed"))
+
+with button:
+    if settings:
+        st.text("Changed: " + ", ".join(f"{name}={value}" for name, value in settings.items()))
+    if st.button("Launch", type="primary", icon=":material/rocket_launch:", disabled=not names, width="stretch"):
+        try:
+            chosen = [ARCHITECTURES.get(name) for name in names]
+            runs = launch(make_configs(data.name, chosen, settings, parse_seeds(seeds)))
+            st.toast(f"{len(runs)} queued. They go on when you close this page.", icon=":material/check:")
+        except RequestError as error:
+            controls.refuse(error)
+    st.caption("Runs train one after the other, in processes of their own, and survive this page.")
+
+with drawing:
+    controls.architecture_card(data, [entry.name for entry in entries], settings)
+
+run_panel.panel(data.name)

@@ -1,0 +1,209 @@
+"""What several pages share: the dataset picker, the first steps, inputs of settings, cards and tables.
+
+What somebody looks at is bound to the URL; half-made choices stay in the session. Text that comes from a dataset
+or a file is shown by elements that do not interpret it, or goes through `plain` first.
+"""
+
+import re
+from typing import Any, Literal, get_args, get_origin
+
+import loaders
+import numpy as np
+import pandas as pd
+import streamlit as st
+from pydantic.fields import FieldInfo
+
+from medwb.architectures import ARCHITECTURES, describe_layers
+from medwb.config import RunConfig, input_shape, make_configs, network_outputs
+from medwb.dataset import Dataset, dataset_names
+from medwb.diagram import compact, network_svg, total_multiply_adds, total_parameters
+from medwb.errors import RequestError
+from medwb.params import Param
+from medwb.paths import home
+from medwb.plots import score_title
+from medwb.table import ScoreTable
+
+DEMO_SAMPLES = 20_000
+_LIMITS = {"ge": "min_value", "gt": "min_value", "le": "max_value", "lt": "max_value"}
+
+
+def plain(text: object) -> str:
+    """Text for an element that reads Markdown, with every sign that Markdown or HTML would read escaped."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=])", r"\\\1", str(text)).replace("\n", " ")
+
+
+def dataset_picker() -> None:
+    """The sidebar's choice of a dataset; `?dataset=` in the address."""
+    names = dataset_names()
+    with st.sidebar:
+        if names:
+            st.selectbox("Dataset", names, key="dataset", bind="query-params", help="What `medwb import` has read.")
+        st.caption(f"Datasets and runs: {plain(home())}")
+
+
+def current_dataset() -> Dataset:
+    """The dataset that is picked. Ends the page with the first steps where there is none, or with what is wrong."""
+    names = dataset_names()
+    if not names:
+        first_steps()
+        st.stop()
+    try:
+        return loaders.open_current(st.session_state.get("dataset", names[0]))
+    except RequestError as error:
+        refuse(error)
+        st.stop()
+
+
+def refuse(error: RequestError | str) -> None:
+    """Show what was wrong with a request."""
+    st.error(plain(error), icon=":material/error:")
+
+
+def first_steps() -> None:
+    """What to do in an empty workbench."""
+    st.title("Welcome to medwb")
+    st.write("There is no dataset yet. Import your own scans, or begin with the demo dataset.")
+    own, demo = st.columns(2, border=True)
+    with own:
+        st.subheader("Your scans")
+        st.write("In a terminal: a folder, a zip, a CSV table or an .npz becomes a dataset. The source is only read.")
+        st.code("medwb import /path/to/scans --name mine", language="bash")
+        st.button("I have imported one", icon=":material/refresh:")
+    with demo:
+        st.subheader("The demo dataset")
+        st.write(f"{DEMO_SAMPLES:,} synthetic knee slices with three findings. The same as in a terminal:")
+        st.code("medwb demo", language="bash")
+        if st.button("Write the demo dataset", type="primary", icon=":material/add_photo_alternate:"):
+            from medwb.demo import write_demo  # loads OpenCV: 40 MB that a server with data does not need
+
+            bar = st.progress(0.0, "Drawing scans …")
+            try:
+                write_demo(samples=DEMO_SAMPLES, progress=lambda done, total: bar.progress(done / max(total, 1)))
+            except RequestError as error:
+                refuse(error)
+                return
+            st.rerun()
+
+
+def param_slider(param: Param, key: str) -> float:
+    """A slider for a Param; returns a value that `param.check` accepts."""
+    kind = int if param.integer else float
+    low, high, start, step = (kind(value) for value in (param.low, param.high, param.default, param.step))
+    label = param.name.replace("_", " ").capitalize()
+    return param.check(st.slider(label, low, high, start, step, key=key, help=param.help))
+
+
+def config_inputs(skip: tuple[str, ...]) -> dict[str, Any]:
+    """An input for every field of RunConfig but those in `skip`; returns those that differ from the default."""
+    fields = {name: field for name, field in RunConfig.model_fields.items() if name not in skip}
+    columns = st.columns(4)
+    values = {}
+    for position, (name, field) in enumerate(fields.items()):
+        with columns[position % len(columns)]:
+            values[name] = config_input(name, field)
+    return {name: value for name, value in values.items() if value != fields[name].default}
+
+
+def config_input(name: str, field: FieldInfo) -> Any:
+    """The input that fits a field's type; its docstring is the help, None means "as the dataset"."""
+    label, key = name.replace("_", " ").capitalize(), f"config-{name}"
+    common: dict[str, Any] = {"key": key, "help": plain(field.description), "persist_state": "session"}
+    options, number, limits = _field_facts(field.annotation, list(field.metadata))
+    if options:
+        start = options.index(field.default)
+        return st.selectbox(
+            label, options, start, format_func=lambda o: "as dataset" if o is None else str(o), **common
+        )
+    if field.annotation is bool:
+        return st.toggle(label, field.default, **common)
+    if number is int:
+        return st.number_input(label, value=field.default, step=1, placeholder="as dataset", **limits, **common)
+    return st.number_input(
+        label, value=field.default, step=field.default / 10 or 0.1, format="%g", **limits, **common
+    )
+
+
+def _field_facts(annotation: Any, metadata: list[Any]) -> tuple[list[Any], type, dict[str, float]]:
+    """Options (where it is a choice), the type of number, and its limits, of a field's type with optional parts."""
+    options: list[Any] = []
+    kind: type = annotation if isinstance(annotation, type) else float
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation)), str, {}
+    for part in get_args(annotation):
+        if get_origin(part) is Literal:
+            options = [None, *get_args(part)]
+        elif hasattr(part, "__metadata__"):
+            kind = part.__origin__
+            metadata = [*metadata, *(m for info in part.__metadata__ for m in getattr(info, "metadata", [info]))]
+    limits = {_LIMITS[sign]: kind(getattr(m, sign)) for m in metadata for sign in _LIMITS if hasattr(m, sign)}
+    return options, kind, limits
+
+
+def architecture_title(name: str) -> str:
+    """Title and family of an architecture, for menus."""
+    entry = ARCHITECTURES.get(name)
+    return f"{entry.title} · {entry.family}"
+
+
+def draw_latest_choice() -> None:
+    """After a change of the architectures to train: show the diagram of the one that was added last."""
+    chosen = st.session_state["architectures"]
+    if chosen:
+        st.session_state["diagram"] = chosen[-1]
+
+
+def architecture_card(data: Dataset, options: list[str], settings: dict[str, Any]) -> None:
+    """Facts and diagram of one architecture under the settings at hand."""
+    name = st.selectbox("Diagram of", options, format_func=architecture_title, key="diagram", bind="query-params")
+    entry = ARCHITECTURES.get(name)
+    try:
+        config = make_configs(data.name, [entry], settings)[0]
+        shape = input_shape(config, data)
+        outputs = network_outputs(config, len(data.label_names))
+        layers = describe_layers(entry, shape, outputs)
+        drawing = network_svg(entry, shape, outputs)
+    except RequestError as error:
+        refuse(error)
+        return
+    facts = {
+        "Parameters": compact(total_parameters(layers)) if layers else "–",
+        "Multiply-adds": compact(total_multiply_adds(layers)) if layers else "–",
+        "Reference F1": f"{entry.reference_score:.3f}" if entry.reference_score else "–",
+    }
+    for column, (title, value) in zip(st.columns(len(facts)), facts.items(), strict=True):
+        column.metric(title, value)
+    with st.container(height=360 if len(layers) > 5 else "content", border=False):
+        st.image(drawing, width="stretch")
+    if config.heads == "per-label" and layers:
+        st.caption(f"One such network for each of the {len(data.label_names)} labels.")
+
+
+def score_dataframe(table: ScoreTable) -> None:
+    """The F1 table, each score with its interval; fixed digits, so that a click on a title sorts by value."""
+    rows = table.rows
+    marks = np.where(rows["collapsed"], "⚠ ", "")
+    shown = pd.DataFrame(
+        {
+            "Architecture": marks + rows["title"],
+            "Settings": rows["settings"].replace("", "default"),
+            "Runs": rows["runs"],
+        }
+    )
+    columns = ["macro_f1", *(f"f1:{label}" for label in table.label_names)]
+    for column in [*columns, *(name for name in table.score_columns if name not in columns)]:
+        shown[score_title(column)] = [str(table.score(row, column)) for row in range(len(rows))]
+    shown.insert(4, "Reference F1", rows["reference_score"])
+    shown["Parameters"], shown["Training, s"] = rows["parameters"], rows["train_seconds"]
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        shown,
+        hide_index=True,
+        placeholder="–",
+        height="content" if len(shown) <= 12 else 460,
+        column_config={
+            "Architecture": st.column_config.TextColumn(pinned=True, help="⚠ collapsed: one answer for every image"),
+            "Reference F1": number(format="%.3f", help="What the reference study reported, on its own scans."),
+            "Parameters": number(format="localized"),
+            "Training, s": number(format="%.1f"),
+        },
+    )
