@@ -20,6 +20,9 @@ from medwb.errors import RequestError, unknown_name
 from medwb.paths import check_name, datasets_dir, write_text
 
 SPLITS = ("train", "val", "test")
+EVENTS = ("read", "resized", "converted", "unreadable", "missing", "unlisted", "duplicate_id", "label")
+"""What an import can meet; `Dataset.ingest` counts each of them, and perhaps others."""
+
 SAMPLE_COLUMNS = ("id", "split", "group", "path", "height", "width", "mode")
 """Columns of a samples table that are not labels; every other column is one."""
 
@@ -164,6 +167,7 @@ def new_dataset(name: str) -> Iterator[Path]:
     target = datasets_dir() / check_name(name, "dataset")
     if target.exists():
         raise RequestError(f"dataset {name!r} exists in {target}; choose another --name, or remove that folder first")
+    _sweep(target)
     staging = target.with_name(f".{name}.{os.getpid()}.partial")
     try:
         staging.mkdir(parents=True)
@@ -174,6 +178,16 @@ def new_dataset(name: str) -> Iterator[Path]:
         staging.rename(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what writers of the same name left that were killed half-way."""
+    import psutil
+
+    for left in target.parent.glob(f".{target.name}.*.partial"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def allocate_images(path: Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
@@ -243,7 +257,7 @@ def save_dataset(
         "label_names": list(label_names),
         "shape": list(images.shape),
         "fingerprint": fingerprint(samples, label_names, images),
-        "ingest": ingest,
+        "ingest": dict.fromkeys(EVENTS, 0) | ingest,
         **(facts or {}),
     }
     write_text(folder / "dataset.json", json.dumps(record, indent=1) + "\n")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medwb.dataset import SAMPLE_COLUMNS, allocate_images
+from medwb.dataset import EVENTS, SAMPLE_COLUMNS, allocate_images
 from medwb.errors import RequestError
 from medwb.images import Decoded, Pixels, UnreadableImage, decode, resize, to_grey
 from medwb.labels import Event
@@ -117,8 +117,7 @@ def ingest(
 def count_events(events: pd.DataFrame) -> dict[str, int]:
     """How many files met each event; the usual ones are there even when they are 0."""
     counts = Counter(events["event"])
-    usual = ("read", "resized", "converted", "unreadable", "missing", "unlisted", "duplicate_id", "label")
-    return {event: counts.pop(event, 0) for event in usual} | dict(counts)
+    return {event: counts.pop(event, 0) for event in EVENTS} | dict(counts)
 
 
 def _events(files: pd.Series, event: str, details: pd.Series) -> list[Event]:

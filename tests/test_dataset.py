@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -53,6 +54,18 @@ def test_failed_writing_leaves_nothing(home):
         raise KeyboardInterrupt
     assert dataset_names() == []
     assert list((home / "datasets").iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed(home):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = home / "datasets" / f".tiny.{dead.pid}.partial"
+    other = home / "datasets" / f".tiny2.{dead.pid}.partial"
+    for folder in (left, other):
+        folder.mkdir(parents=True)
+    write_dataset("tiny")
+    assert not left.exists()
+    assert other.exists()
 
 
 def test_a_name_is_taken_once(tiny):
