@@ -46,7 +46,7 @@ def draw_splits(
     """
     rng = np.random.default_rng(seed)
     unit_of = _units(np.asarray(groups, dtype=str))
-    units = int(unit_of.max()) + 1
+    units = int(np.max(unit_of)) + 1
     sizes = np.bincount(unit_of, minlength=units)
     positives = np.nan_to_num(labels) > 0.5
     counts = np.stack([np.bincount(unit_of, positive, units) for positive in positives.T], axis=1)

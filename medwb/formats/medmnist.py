@@ -109,10 +109,9 @@ def _labels(archive: zipfile.ZipFile, split: str, count: int) -> npt.NDArray[np.
     with archive.open(name) as handle:
         array = np.lib.format.read_array(handle, allow_pickle=False)
     labels = array.astype(np.int64).reshape(count, -1)
-    if labels.min(initial=0) < 0 or (labels.shape[1] == 1 and labels.max(initial=0) > 1000):
-        raise RequestError(
-            f"{archive.filename}: {split}_labels goes from {labels.min()} to {labels.max()}; expected classes"
-        )
+    low, high = np.min(labels, initial=0), np.max(labels, initial=0)
+    if low < 0 or (labels.shape[1] == 1 and high > 1000):
+        raise RequestError(f"{archive.filename}: {split}_labels goes from {low} to {high}; expected classes")
     return labels
 
 
