@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -114,7 +115,12 @@ def datasets(json: AsJson = False) -> None:
     """List the datasets that are there."""
     from medwb.dataset import dataset_names, open_dataset
 
-    found = [open_dataset(name) for name in dataset_names()]
+    found = []
+    for name in dataset_names():
+        try:
+            found.append(open_dataset(name))
+        except RequestError as error:
+            say(f"note: {error}")
     if json:
         keys = ("name", "format", "samples", "fingerprint")
         return print_json([{key: dataset.describe()[key] for key in keys} for dataset in found])
@@ -346,6 +352,7 @@ def dashboard(
 
 def main() -> None:
     """Run the command line: exit status 0 done, 1 the work failed, 2 the request was wrong."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a killed import sweeps up, as after Ctrl-C
     try:
         app()
     except RequestError as error:

@@ -67,6 +67,12 @@ class RunConfig(BaseModel):
     """Initial weights, data order and dropout follow from it."""
 
 
+def _short(value: object) -> str:
+    """The value in at most 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunConfig:
     """Check settings and turn them into a RunConfig.
 
@@ -87,7 +93,7 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise RequestError(
-            f"{where}: {field}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+            f"{where}: {field}={_short(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"
         ) from None
     if not ARCHITECTURES.get(config.architecture).layers:
         for key in values:
@@ -113,9 +119,11 @@ def read_settings(file: Path | None, assignments: Sequence[str]) -> dict[str, An
     if file is not None:
         import yaml
 
+        if file.exists() and not file.is_file():
+            raise RequestError(f"{file} is no file of settings")
         try:
             loaded = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise RequestError(f"{file} is no readable JSON or YAML file: {' '.join(str(error).split())}") from error
         if not isinstance(loaded, dict):
             raise RequestError(f"{file} holds no settings; write one key: value a line")
@@ -145,6 +153,9 @@ def make_configs(
     Raises:
         RequestError: As `make_config`; a seed twice.
     """
+    for key in ("dataset", "architecture", "seed"):
+        if key in settings:
+            raise RequestError(f"{key} is no setting of a selection: name it on the command line or the page")
     if len(set(seeds)) != len(seeds):
         raise RequestError(f"seeds {','.join(map(str, seeds))} repeat one; each is one training")
     configs = []

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -142,6 +143,8 @@ def open_dataset(name: str) -> Dataset:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         if images.dtype != np.uint8 or list(images.shape) != facts["shape"] or len(samples) != len(images):
             raise ValueError(f"images.npy is {images.dtype} {images.shape}, dataset.json says {facts['shape']}")
+        if missing := [c for c in (*SAMPLE_COLUMNS, *facts["label_names"]) if c not in samples]:
+            raise ValueError(f"samples.parquet lacks {', '.join(missing)}")
         return Dataset(
             name=name,
             label_names=tuple(facts["label_names"]),
@@ -150,10 +153,10 @@ def open_dataset(name: str) -> Dataset:
             fingerprint=facts["fingerprint"],
             format=facts["format"],
             source=facts["source"],
-            ingest=facts["ingest"],
+            ingest=dict(facts["ingest"]),
             path=folder,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise RequestError(f"dataset {name!r} in {folder} is damaged ({error}); import it again") from error
 
 
@@ -168,16 +171,29 @@ def new_dataset(name: str) -> Iterator[Path]:
     if target.exists():
         raise RequestError(f"dataset {name!r} exists in {target}; choose another --name, or remove that folder first")
     _sweep(target)
-    staging = target.with_name(f".{name}.{os.getpid()}.partial")
     try:
-        staging.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(".partial", f".{name}.{os.getpid()}.", target.parent))
+        staging.chmod(0o777 & ~_umask())
     except OSError as error:
         raise RequestError(f"cannot write to {target.parent} ({error.strerror}); set MEDWB_HOME") from error
     try:
         yield staging
-        staging.rename(target)
+        try:
+            staging.rename(target)
+        except OSError as error:
+            raise RequestError(
+                f"dataset {name!r} was written by another process meanwhile; {target} is its"
+            ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The process's mask for new files; `mkdtemp` ignores it, and a dataset may be shared."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _sweep(target: Path) -> None:
@@ -185,7 +201,7 @@ def _sweep(target: Path) -> None:
     import psutil
 
     for left in target.parent.glob(f".{target.name}.*.partial"):
-        pid = left.name.split(".")[-2]
+        pid = left.name.split(".")[-3]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
 

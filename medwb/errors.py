@@ -12,7 +12,12 @@ class RequestError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()).strip())
+        super().__init__(printable(" ".join(message.splitlines()).strip()))
+
+
+def printable(text: str) -> str:
+    """The text with every control character replaced: names from files must not steer a terminal."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> RequestError:

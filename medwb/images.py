@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # a damaged file is reported by us, once, not by OpenCV
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged file is reported by us, once, not by OpenCV
 
 import cv2
 
@@ -16,6 +16,8 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 MAX_SIDE = 16_384
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 400_000_000  # of one decoded image
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _TAIL = 4096  # bytes at the end of a file in which its end marker must stand
 
 
@@ -106,6 +108,7 @@ def _one_channel_if_equal(raw: Pixels) -> tuple[Pixels, bool]:
 
 
 def _stretch(raw: npt.NDArray[np.floating] | npt.NDArray[np.integer]) -> Pixels:
+    raw = raw.astype(np.float64)  # signed whole numbers would overflow
     low, high = np.nanmin(raw), np.nanmax(raw)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UnreadableImage("pixels are not finite")
@@ -129,7 +132,10 @@ def _check_header(data: bytes) -> None:
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         if b"IEND" not in tail:
             raise UnreadableImage("truncated PNG: its end is missing")
+        _check_png_chunks(data)
         size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        if size[0] * size[1] * _PNG_CHANNELS.get(data[25], 4) * max(1, data[24] // 8) > MAX_BYTES:
+            raise _too_large(*size)
     elif data[:2] == b"\xff\xd8":
         if b"\xff\xd9" not in tail:
             raise UnreadableImage("truncated JPEG: its end is missing")
@@ -144,6 +150,19 @@ def _check_header(data: bytes) -> None:
         raise UnreadableImage("not a PNG, JPEG, TIFF, BMP or DICOM file")
     if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
         raise _too_large(*size)
+
+
+def _check_png_chunks(data: bytes) -> None:
+    """A chunk that claims more than there is makes libpng allocate gigabytes before it fails."""
+    position = 8
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if position + 12 + length > len(data):
+            raise UnreadableImage("damaged PNG: a part is longer than the file")
+        if data[position + 4 : position + 8] == b"IEND":
+            return
+        position += 12 + length
+    raise UnreadableImage("damaged PNG: its end is missing")
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
@@ -171,24 +190,35 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
         raise UnreadableImage(f"damaged TIFF ({error})") from error
 
 
+def _is_deflated(data: bytes) -> bool:
+    """Whether the DICOM transfer syntax is Deflated Explicit VR, which can unpack to any size."""
+    return b"1.2.840.10008.1.2.1.99" in data[:2048]
+
+
 def _decode_dicom(data: bytes) -> Decoded:
     """First frame, rescaled (slope, intercept), windowed, MONOCHROME1 inverted: DICOM PS3.3 C.11.2."""
     try:
         import pydicom
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut
+        from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
     except ImportError:
         raise UnreadableImage(
             "a DICOM file: install medwb with the dicom extra (pip install 'medwb[dicom]')"
         ) from None
     try:
-        record = pydicom.dcmread(io.BytesIO(data))
-        if int(record.Rows) * int(record.Columns) > MAX_PIXELS:
-            raise _too_large(int(record.Columns), int(record.Rows))
-        pixels = record.pixel_array
-        if int(record.get("NumberOfFrames", 1)) > 1:
-            pixels = pixels[0]
+        record = pydicom.dcmread(io.BytesIO(data), defer_size=None, stop_before_pixels=_is_deflated(data))
+        if "PixelData" not in record:
+            raise UnreadableImage("a DICOM file without pixels, or a deflated one; store it uncompressed")
+        width, height = int(record.Columns), int(record.Rows)
+        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+            raise _too_large(width, height)
+        pixels = pixel_array(record, index=0)
+        if record.get("PhotometricInterpretation") == "PALETTE COLOR":
+            pixels = apply_color_lut(pixels, record)
         if pixels.ndim == 2:
             pixels = apply_voi_lut(apply_modality_lut(pixels, record), record)
+        elif pixels.dtype != np.uint8:
+            depth = 16 if "PALETTE" in str(record.PhotometricInterpretation) else int(record.BitsStored)
+            pixels = pixels >> max(0, depth - 8)
     except UnreadableImage:
         raise
     except Exception as error:  # pydicom raises what it likes on a damaged file

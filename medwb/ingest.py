@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medwb.dataset import EVENTS, SAMPLE_COLUMNS, allocate_images
+from medwb.dataset import EVENTS, allocate_images
 from medwb.errors import RequestError
 from medwb.images import Decoded, Pixels, UnreadableImage, decode, resize, to_grey
 from medwb.labels import Event
@@ -78,8 +78,13 @@ def ingest(
     Raises:
         RequestError: Nothing can be read, the scans are too large to be kept as they are, or the disk is full.
     """
-    _check_label_names(listing.label_names)
-    events = [*listing.events, *(Event(path, "refused", "a link out of the source") for path in source.refused)]
+    events = [
+        *listing.events,
+        *(
+            Event(path, "refused", "a link out of the source or in a circle, or a name that is not UTF-8")
+            for path in source.refused
+        ),
+    ]
     if listing.fill is not None:
         return _ingest_arrays(listing, folder, size, channels, events, progress)
     samples = _keep_present(source, listing, events)
@@ -124,16 +129,6 @@ def _events(files: pd.Series, event: str, details: pd.Series) -> list[Event]:
     return [Event(file, event, detail) for file, detail in zip(files, details, strict=True)]
 
 
-def _check_label_names(names: list[str]) -> None:
-    if not names:
-        raise RequestError("there is no label column; name them with --labels")
-    for name in names:
-        if name in SAMPLE_COLUMNS or not name or names.count(name) > 1:
-            raise RequestError(
-                f"label name {name!r} is empty, used twice or taken ({', '.join(SAMPLE_COLUMNS)}); rename it"
-            )
-
-
 def _keep_present(source: Source, listing: Listing, events: list[Event]) -> pd.DataFrame:
     """Drop samples without a file and repeated ids (the first one stays); note images that nothing lists."""
     samples = listing.samples
@@ -146,6 +141,10 @@ def _keep_present(source: Source, listing: Listing, events: list[Event]) -> pd.D
     repeated = samples["id"].duplicated()
     events += [Event(key, "duplicate_id", "listed again: the first row is kept") for key in samples["id"][repeated]]
     samples = samples[~repeated]
+    shared = samples["path"].duplicated()
+    detail = "the same file as another row's: left out"
+    events += [Event(key, "duplicate_file", detail) for key in samples["id"][shared]]
+    samples = samples[~shared]
     unlisted = set(source.images) - set(listing.samples["path"].to_numpy(object))
     events += [Event(path, "unlisted", "an image that no table lists: left out") for path in sorted(unlisted)]
     return samples

@@ -1,18 +1,23 @@
 """Reading tables of labels: what counts as yes, no and unknown, and what is not understood."""
 
+import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from medwb.dataset import SAMPLE_COLUMNS
 from medwb.errors import RequestError, unknown_name
 from medwb.source import Source
 
 POSITIVE = ("1", "1.0", "true", "t", "yes", "y", "positive", "present")
 NEGATIVE = ("0", "0.0", "false", "f", "no", "n", "negative", "absent")
 UNKNOWN = ("", "-1", "-1.0", "nan", "na", "n/a", "none", "null", "unknown", "uncertain", "?")
+
+RESERVED = (*SAMPLE_COLUMNS, "changes")
 
 SPLIT_WORDS = {
     "train": "train",
@@ -41,32 +46,59 @@ class Event(NamedTuple):
     detail: str
 
 
-def read_table(source: Source, file: str) -> pd.DataFrame:
-    """Read a CSV (comma, semicolon or tab) with every cell a stripped str; blank cells are "".
-
-    Raises:
-        RequestError: It is not there, is not UTF-8 text, or its rows do not fit its header.
-    """
+def read_text(source: Source, file: str) -> str:
+    """A text file of the source. Raises RequestError when it is not there, cannot be read or is not UTF-8."""
     if file not in source.files:
         raise unknown_name(f"table in {source.path}", file, [f for f in source.files if f.lower().endswith(".csv")])
-    data = source.read(file)
-    header = data.split(b"\n", 1)[0]
-    separator = max(",;\t", key=lambda sign: header.count(sign.encode()))
     try:
-        table = pd.read_csv(
-            io.BytesIO(data),
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skip_blank_lines=False,
-            index_col=False,
+        return source.read(file).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{file} is no readable text: {error}") from error
+
+
+def read_table(source: Source, file: str) -> pd.DataFrame:
+    """Read a CSV (comma, semicolon or tab) with every cell a stripped str; rows without content are left out.
+
+    Returns:
+        The table; its index is a row's line in the file, less 2.
+
+    Raises:
+        RequestError: It cannot be read, a column name stands twice, or a row's cells do not fit the header.
+    """
+    text = read_text(source, file)
+    first = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            width = len(rows[0]) if rows else max(index for index, cell in enumerate(cells, 1) if cell)
+            if len(cells) < width or any(cells[width:]):
+                raise RequestError(f"{file}:{reader.line_num}: {len(cells)} cells, but the header has {width}")
+            rows.append(cells[:width])
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise RequestError(f"{file}:{reader.line_num} is no readable CSV: {error}") from error
+    header = rows[0] if rows else []
+    if len(set(header)) < len(header) or "" in header or not header:
+        raise RequestError(
+            f"{file}: every column needs a name of its own; the header is {', '.join(header) or 'empty'}"
         )
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise RequestError(f"{file} is no readable CSV table: {error}") from error
-    table.columns = [str(column).strip() for column in table.columns]
-    table = table.apply(lambda cells: cells.str.strip())
-    return table[(table != "").any(axis=1)]
+    return pd.DataFrame(rows[1:], columns=header, index=np.array(lines[1:], np.int64) - 2, dtype=str)
+
+
+def check_label_names(names: Sequence[str]) -> None:
+    """Raise RequestError unless there are label names, each used once, none of them taken by a sample's facts."""
+    if not names:
+        raise RequestError("there is no label column; name them with --labels")
+    for name in names:
+        if name in RESERVED or not name or list(names).count(name) > 1:
+            raise RequestError(
+                f"label name {name!r} is empty, used twice or taken ({', '.join(RESERVED)}); rename it"
+            )
 
 
 def need_column(table: pd.DataFrame, column: str, file: str, option: str) -> str:
@@ -94,6 +126,7 @@ def parse_labels(
     meaning = (
         dict.fromkeys(POSITIVE, 1.0) | dict.fromkeys(NEGATIVE, 0.0) | dict.fromkeys(UNKNOWN, np.nan) | (words or {})
     )
+    check_label_names(columns)
     parsed, events = {}, []
     for column in columns:
         cells = table[column].str.lower()

@@ -19,7 +19,10 @@ def home() -> Path:
     """
     named = os.environ.get("MEDWB_HOME")
     if named:
-        return Path(named).expanduser().resolve()
+        try:
+            return Path(named).expanduser().resolve()
+        except RuntimeError as error:
+            raise RequestError(f"MEDWB_HOME={named!r} names no folder: {error}") from error
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "data" / "README.md").is_file() and (folder / "pyproject.toml").is_file():

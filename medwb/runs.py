@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,10 @@ class Run:
         try:
             record: dict[str, Any] = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
             make_config(record["config"], str(self.path / "config.json"))
+            for part, kind in (("fingerprint", str), ("label_names", list)):
+                if not isinstance(record["dataset"][part], kind):
+                    raise TypeError(f"{part} is {record['dataset'][part]!r}")
+            record["created"] = float(record["created"])
             return record
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RequestError(f"run {self.id}: config.json is damaged ({error}); remove {self.path}") from error
@@ -88,10 +92,16 @@ class Run:
         """`status.json` as it stands; a run whose process is gone is `failed`, never `running`."""
         try:
             status: dict[str, Any] = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            return {"state": "failed", "error": f"status.json cannot be read ({error})"}
-        here = status["state"] in ("running", "stopping") and status.get("host") == socket.gethostname()
-        if here and not _alive(status["pid"], status["process_started"]):
+            at_work = status["state"] in ("running", "stopping")
+            if status["state"] not in get_args(State) or (at_work and not {"pid", "process_started"} <= set(status)):
+                raise ValueError(f"state {status['state']!r}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return {"state": "failed", "error": f"status.json is damaged ({type(error).__name__}: {error})"}
+        if (
+            at_work
+            and status.get("host") == socket.gethostname()
+            and not _alive(status["pid"], status["process_started"])
+        ):
             reason = "the process is gone: it was killed, or the machine ran out of memory or was restarted"
             return {**status, "state": "failed", "error": reason}
         return status
@@ -130,20 +140,29 @@ class Run:
             with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
                 if f"{split}_id" not in arrays:
                     raise RequestError(f"run {self.id} has no predictions for the split {split!r}")
-                return Predictions(arrays[f"{split}_id"], arrays[f"{split}_true"], arrays[f"{split}_score"])
+                answer = Predictions(arrays[f"{split}_id"], arrays[f"{split}_true"], arrays[f"{split}_score"])
+            shape = (len(answer.ids), len(self.label_names))
+            if answer.y_true.shape != shape or answer.y_score.shape != shape:
+                raise ValueError(f"truth {answer.y_true.shape} and scores {answer.y_score.shape}, expected {shape}")
+            if not np.isfinite(answer.y_score).all():
+                raise ValueError("scores that are no number")
+            return answer
         except FileNotFoundError:
             raise RequestError(f"run {self.id} has no predictions yet; it is {self.state}") from None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             if isinstance(error, RequestError):
                 raise
             raise RequestError(f"run {self.id}: predictions.npz is damaged ({error}); train again") from error
 
     def predicted_splits(self) -> list[str]:
         """The splits that the run has answered."""
-        if not (self.path / "predictions.npz").exists():
+        try:
+            with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
+                return [split for split in SPLITS if f"{split}_id" in arrays]
+        except FileNotFoundError:
             return []
-        with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
-            return [split for split in SPLITS if f"{split}_id" in arrays]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise RequestError(f"run {self.id}: predictions.npz is damaged ({error}); train again") from error
 
     def save_predictions(self, predictions: Mapping[str, Predictions]) -> None:
         """Write `predictions.npz`, three arrays a split."""

@@ -14,6 +14,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".
 MAX_FILE_BYTES = 1 << 30  # a file in a zip that claims more is not unpacked
 
 _LOCAL_HEADER_BYTES = 30
+_MAX_DEPTH = 64  # folders in a table's path
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 
@@ -21,6 +22,29 @@ def _leads_out(path: str) -> bool:
     """Whether a path of a table or zip entry is absolute, names a drive, or climbs."""
     absolute = path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", path)
     return bool(absolute) or ".." in path.replace("\\", "/").split("/")
+
+
+def _is_text(path: str) -> bool:
+    """Whether a file's name is UTF-8, so that tables can hold it."""
+    try:
+        return bool(path.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_loop(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link that leads to itself."""
+    try:
+        entry.is_file()
+    except OSError:
+        return True
+    return False
+
+
+def _stem(path: str) -> str:
+    """The path without its suffix, where that is an image's: "1.2.3" has none."""
+    stem, dot, suffix = path.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else path
 
 
 class Source:
@@ -33,7 +57,7 @@ class Source:
     Attributes:
         path: The folder or zip; of a single file, the folder that it lies in.
         origin: What the user named.
-        refused: Paths that lead out of the source.
+        refused: Paths that lead out of the source, in circles, or whose name is not UTF-8.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,8 +67,10 @@ class Source:
         self.refused: list[str] = []
         self._archive: mmap.mmap | None = None
         self._entries: dict[str, zipfile.ZipInfo] = {}
-        if not path.exists():
+        if not (path.is_dir() or path.is_file()):  # a pipe or a device would be read for ever
             raise RequestError(f"no such file or folder: {path}")
+        if path.suffix.lower() == ".zip" and path.is_file() and not zipfile.is_zipfile(path):
+            raise RequestError(f"{path} is no zip file, or a damaged one; fetch it again")
         if path.is_dir():
             self.files = sorted(self._walk(path))
         elif zipfile.is_zipfile(path) and path.suffix.lower() != ".npz":
@@ -67,39 +93,54 @@ class Source:
         """The file's content. Raises OSError when it cannot be read."""
         if self._archive is None:
             with open(f"{self.path}/{file}", "rb", buffering=0) as handle:  # noqa: PTH123  a Path costs 10 us
+                if os.fstat(handle.fileno()).st_size > MAX_FILE_BYTES:
+                    raise OSError("over 1 GB")
                 return handle.read()
         return self._unpack(self._entries[file])
+
+    def match(self, path: str) -> str:
+        """The image with just this path; its suffix may be missing or be another. "" when none or more than one is.
+
+        Raises:
+            RequestError: The path leads out of the source (`../`, an absolute path).
+        """
+        if _leads_out(path):
+            raise RequestError(f"{path!r} leads out of {self.path}; ids and paths must stay inside the source folder")
+        return self._by_stem.get(path) or self._by_stem.get(_stem(path), "")
 
     def find(self, key: str) -> str:
         """Path of the image that a table's id or path means; "" when there is none or more than one.
 
         Tried in turn: the path itself, the path after leading folders (tables often name the folder that was
-        unpacked), the file name anywhere, the name without its suffix anywhere.
+        unpacked), and, where the key names no folder, the file name anywhere; each with or without its suffix.
 
         Raises:
-            RequestError: The key leads out of the source (`../`, an absolute path).
+            RequestError: The key leads out of the source.
         """
         parts = key.replace("\\", "/").split("/")
-        if _leads_out(key):
-            raise RequestError(f"{key!r} leads out of {self.path}; ids and paths must stay inside the source folder")
-        for start in range(len(parts)):
-            path = "/".join(parts[start:])
-            if path in self._image_set:
-                return path
-        found = self._by_name.get(parts[-1]) or self._by_name.get(PurePosixPath(parts[-1]).stem, "")
-        return found if found is not None else ""
+        if len(parts) == 1:
+            return self.match(key) or self._by_name.get(key) or self._by_name.get(_stem(key), "")
+        for start in range(min(len(parts), _MAX_DEPTH)):
+            if found := self.match("/".join(parts[start:])):
+                return found
+        return ""
 
     @cached_property
-    def _image_set(self) -> frozenset[str]:
-        return frozenset(self.images)
+    def _by_stem(self) -> dict[str, str]:
+        """Each image's path to itself, and its path without suffix to it; "" where that stands for several."""
+        index: dict[str, str] = {}
+        for path in self.images:
+            stem = _stem(path)
+            index[stem] = "" if stem in index else path
+        return index | {path: path for path in self.images}
 
     @cached_property
     def _by_name(self) -> dict[str, str]:
-        """File names and stems to their path; "" for those that stand for more than one file."""
+        """File names, with and without suffix, to their path; "" for those that stand for more than one file."""
         index: dict[str, str] = {}
         for path in self.images:
             name = path.rsplit("/", 1)[-1]
-            for key in {name, name.rsplit(".", 1)[0]}:
+            for key in (name, _stem(name)):
                 index[key] = "" if key in index else path
         return index
 
@@ -117,7 +158,9 @@ class Source:
                 if entry.name.startswith((".", "__MACOSX")):
                     continue
                 path = folder + entry.name
-                if entry.is_symlink() and not os.path.realpath(entry.path).startswith(inside):
+                if not _is_text(path) or _is_loop(entry):
+                    self.refused.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
+                elif entry.is_symlink() and not os.path.realpath(entry.path).startswith(inside):
                     self.refused.append(path)
                 elif entry.is_dir(follow_symlinks=False):
                     pending.append(path + "/")

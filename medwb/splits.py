@@ -17,7 +17,7 @@ def parse_fractions(text: str) -> tuple[float, float, float]:
         shares = tuple(float(part) for part in text.split(","))
     except ValueError:
         shares = ()
-    if len(shares) != 3 or min(shares) < 0 or shares[0] <= 0 or abs(sum(shares) - 1) > 1e-6:
+    if len(shares) != 3 or not (min(shares) >= 0 and shares[0] > 0 and abs(sum(shares) - 1) < 1e-6):
         raise RequestError(f"--split {text!r} is not three shares that add up to 1, such as 0.7,0.15,0.15")
     return shares[0], shares[1], shares[2]
 

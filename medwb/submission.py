@@ -38,6 +38,8 @@ def write_submission(run: Run, sample: Path, out: Path) -> Submission:
     """
     if not sample.is_file():
         raise RequestError(f"no such sample submission: {sample}")
+    if out.is_dir():
+        raise RequestError(f"{out} is a folder; name the file to write")
     if not out.resolve().parent.is_dir():
         raise RequestError(f"no such folder to write to: {out.resolve().parent}")
     table = read_table(Source(sample), sample.name)
@@ -47,6 +49,8 @@ def write_submission(run: Run, sample: Path, out: Path) -> Submission:
     extra = [column for column in table.columns[1:] if column not in run.label_names]
     if extra:
         raise RequestError(f"{sample.name} has columns that run {run.id} does not predict: {', '.join(extra)}")
+    if table.empty:
+        raise RequestError(f"{sample.name} lists no ids")
     repeated = table[key].duplicated()
     if repeated.any():
         raise RequestError(f"{sample.name} lists {table.loc[repeated, key].iloc[0]!r} more than once")
@@ -74,7 +78,7 @@ def _thresholds(run: Run) -> npt.NDArray[np.float64]:
 
 
 def _all_scores(run: Run) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float32]]:
-    answers = [run.predictions(split) for split in run.predicted_splits()]
+    answers = [run.predictions(split) for split in run.predicted_splits() or ["val"]]  # raises where there is none
     return np.concatenate([a.ids for a in answers]), np.concatenate([a.y_score for a in answers])
 
 
@@ -82,4 +86,4 @@ def _notes(run: Run, asked: set[str]) -> list[str]:
     if "test" not in run.predicted_splits():
         return []
     left = [image_id for image_id in run.predictions("test").ids if image_id not in asked]
-    return [f"{len(left)} scans of the test split are not in the sample, such as {left[0]!r}"] if left else []
+    return [f"{len(left)} scans of the test split are not in the sample, such as {str(left[0])!r}"] if left else []

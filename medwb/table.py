@@ -128,10 +128,20 @@ def f1_table(dataset: str | Dataset, split: str = "val", *, draws: int = DRAWS, 
     drawn = bootstrap_weights(samples["group"].to_numpy(str), draws)
     weights = np.vstack([np.ones((1, len(samples)), np.uint16), drawn])
     order = pd.Index(samples["id"])
+
+    def row_or_problem(runs: list[Run]) -> dict[str, Any] | RequestError:
+        try:
+            return _row(data, split, runs, order, weights, threshold)
+        except RequestError as error:
+            return error
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(
-            pool.map(lambda runs: _row(data, split, runs, order, weights, threshold), _same_but_for_seed(fresh))
-        )
+        found = list(pool.map(row_or_problem, _same_but_for_seed(fresh)))
+    problems = [item for item in found if isinstance(item, RequestError)]
+    rows = [item for item in found if not isinstance(item, RequestError)]
+    if problems and not rows:
+        raise problems[0]
+    notes += [f"left out: {problem}" for problem in problems]
     if not rows:
         raise RequestError(f"no run on {data.name!r} is finished yet; start one with `medwb train {data.name}`")
     table = pd.DataFrame(rows).sort_values("macro_f1", ascending=False, kind="stable", ignore_index=True)

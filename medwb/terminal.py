@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from medwb.errors import printable
 from medwb.progress import Progress
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def say(text: str) -> None:
     """Tell the user something that is not the command's result."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 def print_json(value: object) -> None:
@@ -32,9 +33,9 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
     view = Table(title=title, title_justify="left")
     for header in headers:
-        view.add_column(escape(header), overflow="fold")
+        view.add_column(escape(printable(header)), overflow="fold")
     for row in rows:
-        view.add_row(*(escape(cell) for cell in row))
+        view.add_row(*(escape(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # a pipe has no width; do not fold a run's id

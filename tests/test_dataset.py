@@ -59,8 +59,8 @@ def test_failed_writing_leaves_nothing(home):
 def test_what_a_killed_writer_left_is_removed(home):
     dead = subprocess.Popen(["true"])
     dead.wait()
-    left = home / "datasets" / f".tiny.{dead.pid}.partial"
-    other = home / "datasets" / f".tiny2.{dead.pid}.partial"
+    left = home / "datasets" / f".tiny.{dead.pid}.x1.partial"
+    other = home / "datasets" / f".tiny2.{dead.pid}.x1.partial"
     for folder in (left, other):
         folder.mkdir(parents=True)
     write_dataset("tiny")

@@ -56,6 +56,26 @@ def test_kaggle_never_reads_answers_that_lie_beside(home, kaggle):
     assert "test_labels.csv" in set(events(dataset).query("event == 'ignored'")["file"])
 
 
+def test_kaggle_takes_a_split_only_from_its_folder(home, kaggle):
+    with (kaggle / "train_labels.csv").open("a") as table:
+        table.write("70001.png,1,1,1\n")
+    sample = kaggle / "sample_submission.csv"
+    sample.write_text("\n".join(line for line in sample.read_text().splitlines() if "70001" not in line))
+    dataset = import_dataset(kaggle, "comp")
+    assert dataset.ingest["missing"] == 1
+    assert len(dataset.split("train")) == 12
+
+
+def test_kaggle_ids_may_lack_their_suffix_but_not_stand_in_two_tables(home, kaggle):
+    for table in kaggle.glob("*.csv"):
+        table.write_text(table.read_text().replace(".png", ""))
+    assert len(import_dataset(kaggle, "comp")) == 23
+    with (kaggle / "val_labels.csv").open("a") as table:
+        table.write("10003,1,1,1\n")
+    with pytest.raises(RequestError, match=r"'10003' stands in both train_labels\.csv and val_labels\.csv"):
+        import_dataset(kaggle, "again")
+
+
 # A CSV and a folder
 
 
@@ -127,6 +147,24 @@ def test_policies_for_uncertain_and_unmentioned(home, csv_source, options, first
     table.to_csv(csv_source / "labels.csv", index=False)
     labels = import_dataset(csv_source, "x", options=options).labels
     assert np.array_equal(labels[:2, 0], [first, second], equal_nan=True)
+
+
+def test_csv_rows_keep_their_line_numbers_and_may_end_in_a_blank_cell(home, csv_source):
+    text = (csv_source / "labels.csv").read_text().splitlines()
+    text[0] += ","
+    text = [text[0], '"000.png",p0,"may\nbe",0,', "", *text[2:]]
+    (csv_source / "labels.csv").write_text("\n".join(text))
+    dataset = import_dataset(csv_source, "x")
+    assert len(dataset) == 40
+    assert events(dataset).query("event == 'label'")["file"].tolist() == ["labels.csv:3"]
+
+
+def test_a_file_serves_one_sample(home, csv_source):
+    with (csv_source / "labels.csv").open("a") as table:
+        table.write("000,p99,1,1\n")
+    dataset = import_dataset(csv_source, "x")
+    assert len(dataset) == 40
+    assert dataset.ingest["duplicate_file"] == 1
 
 
 # NIH
@@ -366,6 +404,14 @@ def bad_split(folder):
     write_csv(folder / "labels.csv", rows)
 
 
+def first_row_too_long(folder):
+    (folder / "labels.csv").write_text("id,age,edema,mass\n000.png,63,1,0,1\n001.png,50,0,1\n")
+
+
+def twice_a_column(folder):
+    (folder / "labels.csv").write_text("id,edema, edema\n000.png,1,0\n")
+
+
 def ragged(folder):
     (folder / "labels.csv").write_text("id,edema\n000.png,1\n001.png,1,0,1,1\n")
 
@@ -408,8 +454,11 @@ def taken_label(folder):
         (unreadable, {}, "could be read"),
         (large, {}, "the scans are 700 x 900 pixels; choose the size to keep"),
         (bad_split, {}, r"labels.csv:5: split='holdout' is no split"),
-        (ragged, {}, "labels.csv is no readable CSV table"),
-        (binary_table, {}, "labels.csv is no readable CSV table"),
+        (ragged, {}, "labels.csv:3: 5 cells, but the header has 2"),
+        (binary_table, {}, "labels.csv is no readable text"),
+        (first_row_too_long, {}, "labels.csv:2: 5 cells, but the header has 4"),
+        (twice_a_column, {}, "labels.csv: every column needs a name of its own; the header is id, edema, edema"),
+        (break_nothing, {"seed": -1}, "--seed -1 is negative"),
         (two_tables, {}, r"has 2 CSV tables at its top \(labels.csv, more.csv\)"),
         (no_labels, {}, "there is no label column"),
         (taken_label, {}, "label name 'width' is"),

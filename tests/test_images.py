@@ -150,3 +150,24 @@ def test_damaged_dicom_is_unreadable(dicom):
     data = dicom_bytes(np.zeros((20, 30), np.uint16))
     with pytest.raises(UnreadableImage, match="DICOM"):
         decode(data[:400])
+
+
+def test_dicom_signed_pixels_keep_their_order(dicom):
+    ramp = np.linspace(-20_000, 20_000, 600).astype(np.int16).reshape(20, 30)
+    flat = decode(dicom_bytes(ramp, PixelRepresentation=1)).pixels.ravel().astype(int)
+    assert (flat[0], flat[-1]) == (0, 255)
+    assert (np.diff(flat) >= 0).all()
+
+
+def test_dicom_too_large_is_refused(dicom):
+    with pytest.raises(UnreadableImage, match="over the limit"):
+        decode(dicom_bytes(np.zeros((2, 17_000), np.uint16)))
+
+
+@pytest.mark.parametrize("claim", [2**31 - 1, 0xFFFFFFC3])
+def test_a_png_part_that_claims_gigabytes_is_not_decoded(claim):
+    data = bytearray(encoded(GREY))
+    start = data.index(b"IDAT") - 4
+    data[start : start + 4] = claim.to_bytes(4, "big")
+    with pytest.raises(UnreadableImage, match="longer than the file"):
+        decode(bytes(data))

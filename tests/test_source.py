@@ -1,3 +1,4 @@
+import os
 import zipfile
 
 import pytest
@@ -29,7 +30,12 @@ def test_lists_and_reads_alike(folder, tmp_path, zipped, top):
     ("key", "found"),
     [
         ("a/1.png", "a/1.png"),
+        ("a/1", "a/1.png"),
+        ("a/1.jpg", "a/1.png"),
         ("set/a/1.png", "a/1.png"),
+        ("b/2.jpg", ""),  # never a file from another folder than the one named
+        ("other/patient/1.png", ""),
+        ("2.1", ""),
         ("2.jpg", "a/2.jpg"),
         ("2", "a/2.jpg"),
         ("1.png", ""),
@@ -77,3 +83,15 @@ def test_damaged_zip_entries_are_errors(folder, tmp_path):
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(RequestError, match="no such file or folder"):
         Source(tmp_path / "nothing")
+
+
+def test_pipes_loops_and_odd_names_are_passed_over(folder):
+    os.mkfifo(folder / "pipe.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    with open(os.fsencode(folder) + b"/\xff.png", "wb"):  # noqa: PTH123
+        pass
+    source = Source(folder)
+    assert "pipe.png" not in source.files
+    assert sorted(source.refused) == ["\\xff.png", "loop.png"]
+    with pytest.raises(RequestError, match="no such file or folder"):
+        Source(folder / "pipe.png")

@@ -129,6 +129,10 @@ def import_dataset(
     """
     path = Path(source).expanduser()
     check_name(name, "dataset")
+    if not str(source):
+        raise RequestError("the source has no name; give a folder, zip, CSV or .npz file")
+    if seed < 0:
+        raise RequestError(f"--seed {seed} is negative; give 0 or more")
     if size is not None and not 8 <= size <= 2048:
         raise RequestError(f"--size {size} is out of range; it goes from 8 to 2048 pixels")
     if channels not in (None, 1, 3):

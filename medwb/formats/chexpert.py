@@ -7,7 +7,7 @@ import pandas as pd
 from medwb.formats import ReadOptions, dataset_format
 from medwb.formats.csv_table import uncertain_words
 from medwb.ingest import Listing
-from medwb.labels import need_column, parse_labels, read_table
+from medwb.labels import need_column, parse_labels, read_table, read_text
 from medwb.source import Source
 
 _TABLES = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
@@ -17,8 +17,8 @@ _FACTS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
 def _recognise(source: Source) -> bool:
     if "train.csv" not in source.files:
         return False
-    header = source.read("train.csv")[:400].split(b"\n")[0]
-    return b"Path" in header and b"Frontal/Lateral" in header
+    header = read_text(source, "train.csv").split("\n", 1)[0]
+    return "Path" in header and "Frontal/Lateral" in header
 
 
 @dataset_format("chexpert", recognise=_recognise, options=("uncertain", "unmentioned", "label_columns"))

@@ -6,7 +6,7 @@ import pandas as pd
 from medwb.errors import RequestError
 from medwb.formats import ReadOptions, dataset_format
 from medwb.ingest import Listing
-from medwb.labels import SPLIT_WORDS
+from medwb.labels import SPLIT_WORDS, check_label_names
 from medwb.source import Source
 
 
@@ -25,6 +25,7 @@ def read_folders(source: Source, options: ReadOptions) -> Listing:
     names, class_of = np.unique(classes, return_inverse=True)
     if len(names) < 2:
         raise RequestError(f"{source.path} has images in {len(names)} folders; this format needs a folder a class")
+    check_label_names(names.tolist())
     labels = np.zeros((len(paths), len(names)), np.float32)
     labels[np.arange(len(paths)), class_of] = 1
     splits = [SPLIT_WORDS[part[0].lower()] for part in parts] if by_split else ""

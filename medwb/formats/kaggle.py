@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from medwb.errors import RequestError
 from medwb.formats import ReadOptions, dataset_format
 from medwb.ingest import Listing
-from medwb.labels import Event, need_column, parse_labels, read_table
+from medwb.labels import Event, check_label_names, need_column, parse_labels, read_table
 from medwb.source import Source
 
 _TABLES = {"train": "train_labels.csv", "val": "val_labels.csv", "test": "sample_submission.csv"}
@@ -34,17 +35,20 @@ def read_kaggle(source: Source, options: ReadOptions) -> Listing:
         for column in label_names:
             need_column(table, column, file, "the header")
         if split == "test":
+            check_label_names(label_names)
             labels = pd.DataFrame(np.float32(np.nan), index=table.index, columns=label_names)
         else:
             labels, not_understood = parse_labels(table, label_names, file)
             events += not_understood
-        paths = [_find(source, split, image_id) for image_id in table[key]]
+        paths = [source.match(f"{split}_images/{image_id}") for image_id in table[key]]
         facts = pd.DataFrame({"id": table[key], "path": paths, "split": split, "group": ""})
         parts.append(facts.join(labels))
     spare = [file for file in source.matching("*.csv") if file not in _TABLES.values()]
     events += [Event(file, "ignored", "not a table of this layout: not read") for file in spare]
-    return Listing(pd.concat(parts, ignore_index=True), label_names, events)
-
-
-def _find(source: Source, split: str, image_id: str) -> str:
-    return source.find(f"{split}_images/{image_id}") or source.find(image_id)
+    samples = pd.concat(parts, ignore_index=True)
+    splits_of = samples.groupby("id")["split"].unique()
+    torn = splits_of[splits_of.map(len) > 1]
+    if len(torn):
+        where = " and ".join(_TABLES[split] for split in torn.iloc[0])
+        raise RequestError(f"id {torn.index[0]!r} stands in both {where}; an id is one scan")
+    return Listing(samples, label_names, events)

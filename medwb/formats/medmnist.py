@@ -1,7 +1,12 @@
 """MedMNIST v2: one .npz with images and labels of three splits (Yang et al. 2023, doi 10.1038/s41597-022-01721-8)."""
 
 import json
+import math
+import tokenize
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import IO, Any
@@ -15,9 +20,11 @@ from medwb.errors import RequestError
 from medwb.formats import ReadOptions, dataset_format
 from medwb.images import Pixels
 from medwb.ingest import Listing
+from medwb.labels import check_label_names
 from medwb.progress import Progress
 from medwb.source import Source
 
+_UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 _CHUNK = 512  # images read at a time: a 224-pixel set does not fit into memory
 
 
@@ -39,20 +46,21 @@ def read_medmnist(source: Source, options: ReadOptions) -> Listing:
     Refused: arrays of pickled objects, and arrays of another type or shape than the sets have.
     """
     file = source.path / source.files[0]
-    try:
+    with _readable(file.name):
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise RequestError(f"{file} is no readable .npz file ({error}); download it again") from error
     present = [split for split in SPLITS if f"{split}_images.npy" in archive.namelist()]
     if not present:
         raise RequestError(f"{file} has no train_images; it holds {', '.join(archive.namelist()[:6]) or 'nothing'}")
     headers = {split: _header(archive, f"{split}_images.npy") for split in present}
     image_shape = next(iter(headers.values()))[0][1:]
     for split, (shape, dtype) in headers.items():
-        if dtype != np.uint8 or len(shape) not in (3, 4) or shape[1:] != image_shape:
+        channels = shape[3] if len(shape) == 4 else 1
+        fits = dtype == np.uint8 and len(shape) in (3, 4) and channels in (1, 3) and min(shape) > 0
+        if not fits or shape[1:] != image_shape:
             raise RequestError(f"{file}: {split}_images is {dtype} {shape}; expected uint8 (N, H, W) or (N, H, W, 3)")
     labels = {split: _labels(archive, split, headers[split][0][0]) for split in present}
     names, columns = _columns(source.files[0].removesuffix(".npz"), labels)
+    check_label_names(names)
     counts = [headers[split][0][0] for split in present]
     facts = pd.DataFrame(
         {
@@ -67,7 +75,7 @@ def read_medmnist(source: Source, options: ReadOptions) -> Listing:
     def fill(images: Pixels, progress: Progress) -> None:
         done = 0
         for split, count in zip(present, counts, strict=True):
-            with archive.open(f"{split}_images.npy") as handle:
+            with _readable(file.name), archive.open(f"{split}_images.npy") as handle:
                 _read_header(handle)
                 for start in range(0, count, _CHUNK):
                     block = images[done : done + min(_CHUNK, count - start)]
@@ -83,6 +91,9 @@ def read_medmnist(source: Source, options: ReadOptions) -> Listing:
 def _columns(stem: str, labels: dict[str, npt.NDArray[np.int64]]) -> tuple[list[str], npt.NDArray[np.float32]]:
     """Label names and float32 (N, L) of 0 and 1."""
     known = medmnist_facts().get(stem.split("_")[0].lower(), {"labels": []})["labels"]
+    widths = {split: array.shape[1] for split, array in labels.items()}
+    if len(set(widths.values())) > 1:
+        raise RequestError(f"{stem}.npz: the splits have different numbers of labels: {widths}")
     values = np.concatenate(list(labels.values()))
     if values.shape[1] > 1:
         columns = values.astype(np.float32)
@@ -106,7 +117,7 @@ def _labels(archive: zipfile.ZipFile, split: str, count: int) -> npt.NDArray[np.
         raise RequestError(
             f"{archive.filename}: {split}_labels is {dtype} {shape}; expected whole numbers, {count} rows"
         )
-    with archive.open(name) as handle:
+    with _readable(str(archive.filename)), archive.open(name) as handle:
         array = np.lib.format.read_array(handle, allow_pickle=False)
     labels = array.astype(np.int64).reshape(count, -1)
     low, high = np.min(labels, initial=0), np.max(labels, initial=0)
@@ -115,19 +126,42 @@ def _labels(archive: zipfile.ZipFile, split: str, count: int) -> npt.NDArray[np.
     return labels
 
 
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turn whatever a damaged .npz raises into one line."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        tokenize.TokenError,
+    ) as error:
+        raise RequestError(f"{name} is no readable .npz file ({error}); download it again") from error
+
+
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with archive.open(name) as handle:
-        return _read_header(handle)
+    """Shape and dtype of an array, which must be as large as it claims: nothing is allocated on a claim alone."""
+    with _readable(str(archive.filename)), archive.open(name) as handle:
+        shape, dtype = _read_header(handle)
+        claimed, there = math.prod(shape) * dtype.itemsize, archive.getinfo(name).file_size - handle.tell()
+        if claimed != there:
+            raise RequestError(
+                f"{archive.filename}: {name} claims {claimed:,} bytes and has {there:,}; download it again"
+            )
+        return shape, dtype
 
 
 def _read_header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype of a .npy stream, left standing at its data. Raises RequestError for pickled objects."""
-    try:
-        version = np.lib.format.read_magic(handle)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(handle)
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise RequestError(f"damaged array in the .npz file ({error}); download it again") from error
+    version = np.lib.format.read_magic(handle)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(handle)
     if dtype.hasobject:
         raise RequestError("the .npz holds pickled objects, which can run code; medwb reads plain number arrays only")
     if fortran:
@@ -136,10 +170,7 @@ def _read_header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 def _exactly(handle: IO[bytes], count: int, name: str) -> bytes:
-    try:
-        data = handle.read(count)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise RequestError(f"{name} is damaged ({error}); download it again") from error
+    data = handle.read(count)
     if len(data) != count:
         raise RequestError(f"{name} ends early; download it again")
     return data

@@ -6,7 +6,7 @@ import pandas as pd
 from medwb.errors import RequestError
 from medwb.formats import ReadOptions, dataset_format
 from medwb.ingest import Listing
-from medwb.labels import SPLIT_WORDS, Event, need_column, read_table
+from medwb.labels import SPLIT_WORDS, Event, check_label_names, need_column, read_table, read_text
 from medwb.source import Source
 
 NO_FINDING = "No Finding"
@@ -29,9 +29,11 @@ def read_nih(source: Source, options: ReadOptions) -> Listing:
     key = need_column(table, "Image Index", file, "the header")
     findings = table[need_column(table, "Finding Labels", file, "the header")].str.split("|")
     patients = table[need_column(table, "Patient ID", file, "the header")]
+    findings = findings.map(lambda names: [name.strip() for name in names])
     names = sorted({name for names in findings for name in names} - {NO_FINDING, ""})
+    check_label_names(names)
     labels = pd.DataFrame(
-        np.array([[name in row for name in names] for row in findings], np.float32).reshape(-1, len(names)),
+        np.array([[name in row for name in names] for row in findings], np.float32).reshape(len(table), len(names)),
         index=table.index,
         columns=names,
     )
@@ -54,7 +56,7 @@ def _splits(source: Source) -> dict[str, str]:
         split = _LIST_SPLITS.get(file.removesuffix("_list.txt").lower())
         if split is None:
             raise RequestError(f"{file} names no split; lists are called train_list.txt, val_list.txt, test_list.txt")
-        for line in source.read(file).decode("utf-8", "replace").split():
+        for line in read_text(source, file).split():
             if split_of.setdefault(line, split) != split:
                 raise RequestError(f"{line} stands in the lists of both {split_of[line]} and {split}; keep it in one")
     return split_of
