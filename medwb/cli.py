@@ -205,10 +205,8 @@ def train(
     names = [name for item in architecture for name in item.split(",")]
     configs = make_configs(dataset, select_architectures(names), settings, parse_seeds(seeds))
     runs = launch(configs)
-    say(f"{len(runs)} runs are queued; `medwb runs` shows them, Ctrl-C stops them")
-    if detach:
-        say("they go on by themselves; `medwb stop RUN` stops one")
-    else:
+    say(f"{len(runs)} runs are queued; `medwb runs` shows them, `medwb stop RUN` stops one")
+    if not detach:
         watch_runs(runs)
     if json:
         print_json({"runs": [run.id for run in runs]})
@@ -223,8 +221,11 @@ def runs(
     dataset: Annotated[str | None, typer.Argument(help="Only the runs of this dataset.")] = None, json: AsJson = False
 ) -> None:
     """List runs with their states."""
+    from medwb.dataset import open_dataset
     from medwb.runs import list_runs
 
+    if dataset is not None and not list_runs(dataset):
+        open_dataset(dataset)  # raises for a name that is none
     rows = []
     for run in list_runs(dataset):
         status = run.status()
@@ -340,14 +341,18 @@ def dashboard(
     address: Annotated[str, typer.Option(help="Address to listen on.")] = "localhost",
 ) -> None:
     """Open the dashboard, at http://localhost:8501 unless told otherwise."""
+    import os
     import subprocess
+
+    from medwb.paths import home
 
     page = Path(__file__).parent.parent / "dashboard" / "app.py"
     if not page.is_file():
         raise RequestError(f"{page} is not there; the dashboard runs from a checkout of medwb")
+    environment = {**os.environ, "MEDWB_HOME": str(home())}  # the settings in .streamlit lie in the checkout
     command = [sys.executable, "-m", "streamlit", "run", str(page)]
     options = ["--server.port", str(port), "--server.address", address, "--browser.gatherUsageStats", "false"]
-    raise typer.Exit(subprocess.run([*command, *options]).returncode)
+    raise typer.Exit(subprocess.run([*command, *options], cwd=page.parent.parent, env=environment).returncode)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def _number_or_none(value: object) -> object:
 class RunConfig(BaseModel):
     """What a training does. Frozen, checked, saved with the run; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     dataset: str
     """Name of an imported dataset."""
@@ -156,6 +156,13 @@ def make_configs(
     for key in ("dataset", "architecture", "seed"):
         if key in settings:
             raise RequestError(f"{key} is no setting of a selection: name it on the command line or the page")
+    sample = next(entry for entry in ARCHITECTURES if entry.layers)
+    checked = make_config({**settings, "dataset": dataset, "architecture": sample.name})
+    if 0 < checked.early_stopping_patience <= checked.plateau_patience:
+        raise RequestError(
+            f"plateau_patience={checked.plateau_patience} is not below early_stopping_patience="
+            f"{checked.early_stopping_patience}: training would stop before the learning rate falls"
+        )
     if len(set(seeds)) != len(seeds):
         raise RequestError(f"seeds {','.join(map(str, seeds))} repeat one; each is one training")
     configs = []
@@ -164,9 +171,6 @@ def make_configs(
         if architecture.layers:
             configs += [make_config({**settings, **facts, "seed": seed}) for seed in seeds]
         else:
-            for key in settings:
-                if key not in RunConfig.model_fields:
-                    raise unknown_name("setting", key, RunConfig.model_fields)
             applying = {key: value for key, value in settings.items() if key in BASELINE_SETTINGS}
             configs.append(make_config({**applying, **facts, "seed": seeds[0]}))
     return configs

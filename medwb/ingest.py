@@ -1,13 +1,20 @@
 """From a listing of samples to an array of images, with a record of what happened to every file."""
 
+import ctypes
 import os
+import signal
+import sys
+import warnings
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -20,7 +27,9 @@ from medwb.source import Source
 
 PROBES = 48  # images that are decoded first, to learn size and channels
 MAX_NATIVE_SIDE = 512  # larger scans need an explicit --size
-_CHUNK = 128  # files a thread takes at a time
+_CHUNK = 128  # files a process takes at a time
+_PR_SET_PDEATHSIG = 1  # of Linux: a signal when the parent dies
+_POOL_FROM = 4  # chunks
 
 
 @dataclass(frozen=True)
@@ -176,36 +185,85 @@ def _decode_all(
 def _decode_into(
     images: Pixels, source: Source, paths: list[str], *, to_grey_allowed: bool, progress: Progress
 ) -> tuple[list[_Facts], dict[int, str]]:
-    """Decode in one thread a core: OpenCV and zlib let go of the interpreter lock while they work."""
-    height, width, depth = images.shape[1:]
-    facts = [_UNREAD] * len(paths)
+    """Decode every path into its row of `images`: the facts of each file, and the problem of each bad row."""
+    facts: list[_Facts] = []
     problems: dict[int, str] = {}
+    for found in _in_chunks(_Job(images, source, paths, to_grey_allowed)):
+        problems |= {len(facts) + row: item for row, item in enumerate(found) if isinstance(item, str)}
+        facts += [_UNREAD if isinstance(item, str) else item for item in found]
+        progress(len(facts), len(paths))
+    return facts, problems
 
-    def work(start: int) -> int:
-        stop = min(start + _CHUNK, len(paths))
-        for row in range(start, stop):
-            found = _try_decode(source, paths[row])
+
+class _Job(NamedTuple):
+    images: Pixels
+    source: Source
+    paths: list[str]
+    to_grey_allowed: bool
+
+    def decode(self, start: int) -> list[_Facts | str]:
+        """Decode a chunk of files: the facts of each, or what is wrong with it."""
+        height, width, depth = self.images.shape[1:]
+        results: list[_Facts | str] = []
+        for row in range(start, min(start + _CHUNK, len(self.paths))):
+            found = _try_decode(self.source, self.paths[row])
             if isinstance(found, str):
-                problems[row] = found
+                results.append(found)
                 continue
             pixels, changes = found.pixels, found.changes
             if pixels.shape[2] > depth:
-                if not to_grey_allowed:
+                if not self.to_grey_allowed:
                     raise _ColourFound
                 pixels, changes = to_grey(pixels), "colour to grey"
-            images[row] = resize(pixels, height, width)  # one channel fills all three
-            facts[row] = _Facts(pixels.shape[0], pixels.shape[1], found.mode, changes)
-        return stop - start
+            self.images[row] = resize(pixels, height, width)  # one channel fills all three
+            results.append(_Facts(pixels.shape[0], pixels.shape[1], found.mode, changes))
+        return results
 
-    done = 0
-    pool = ThreadPoolExecutor(os.cpu_count())
+
+_job: _Job | None = None  # the job at hand, which a forked process inherits with its maps
+
+
+def _in_chunks(job: _Job) -> Iterator[list[_Facts | str]]:
+    """Decode with every core, in order.
+
+    Small scans take as long to fetch in Python as to decode in OpenCV, so that threads would wait for the
+    interpreter's lock more than they work: on Linux, processes are forked, which write to the same file map. They do
+    nothing but decode. Elsewhere threads serve, and few files are not worth either.
+    """
+    global _job
+    starts = range(0, len(job.paths), _CHUNK)
+    if len(starts) < _POOL_FROM:
+        yield from map(job.decode, starts)
+        return
+    _job = job
+    pool: Executor
+    if sys.platform == "linux":
+        pool = ProcessPoolExecutor(os.cpu_count(), get_context("fork"), _start_process)
+    else:
+        pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        for count in pool.map(work, range(0, len(paths), _CHUNK)):
-            done += count
-            progress(done, len(paths))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: see above
+            results = pool.map(_decode_inherited, starts)
+        yield from results
+    except BrokenProcessPool as error:
+        raise OSError("a decoding process was killed; is the memory full? Import again") from error
     finally:
         pool.shutdown(cancel_futures=True)
-    return facts, problems
+        _job = None
+
+
+def _decode_inherited(start: int) -> list[_Facts | str]:
+    assert _job is not None
+    return _job.decode(start)
+
+
+def _start_process() -> None:
+    """Leave Ctrl-C to the parent, end with it, and keep out OpenCV's threads, which do not survive a fork."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)
 
 
 def _try_decode(source: Source, path: str) -> Decoded | str:

@@ -36,8 +36,8 @@ class Event(NamedTuple):
 
     Attributes:
         file: Path in the source, with the line for a table ("labels.csv:17").
-        event: "read", "resized", "converted", "unreadable", "missing", "unlisted", "duplicate_id", "label",
-            "refused" or "ignored".
+        event: "read", "resized", "converted", "unreadable", "missing", "unlisted", "duplicate_id",
+            "duplicate_file", "label", "refused" or "ignored".
         detail: In words: what it was, and what was done.
     """
 

@@ -23,6 +23,7 @@ from medwb.paths import runs_dir
 from medwb.runs import ACTIVE_STATES, Run, check_trainable, create_run, list_runs
 
 _LOCK_WAIT_S = 5.0  # longer than the moment between a worker's last look at the queue and its end
+_WORKER_CHECK_S = 15.0
 _FINAL_STATES = ("stopped", "finished", "failed")
 
 
@@ -62,10 +63,10 @@ def stop(run: Run) -> None:
     Raises:
         RequestError: The run is over.
     """
+    if run.cancel():
+        return
     status = run.status()
-    if status["state"] == "queued":
-        run.update_status(state="stopped")
-    elif status["state"] in ("running", "stopping"):
+    if status["state"] in ("running", "stopping"):
         if status["host"] != socket.gethostname():
             raise RequestError(f"run {run.id} is at work on {status['host']}; stop it there")
         os.kill(status["pid"], signal.SIGTERM)
@@ -74,9 +75,17 @@ def stop(run: Run) -> None:
 
 
 def watch(runs: Sequence[Run], seconds: float = 0.5) -> Iterator[list[dict[str, object]]]:
-    """Yield the status of each run, again and again, until all are over."""
+    """Yield the status of each run, again and again, until all are over.
+
+    A worker that was killed meanwhile is replaced while anything is queued.
+    """
+    checked = time.monotonic()
     while True:
         statuses = [run.status() for run in runs]
+        if time.monotonic() - checked > _WORKER_CHECK_S:
+            checked = time.monotonic()
+            if any(status["state"] == "queued" for status in statuses):
+                start_worker()
         yield statuses
         if all(status["state"] in _FINAL_STATES for status in statuses):
             return
@@ -87,7 +96,11 @@ def work() -> None:
     """Train what is queued, the oldest first, until nothing is."""
     with _sole_worker() as alone:
         while alone and (run := next((run for run in list_runs() if run.state == "queued"), None)):
-            _train(run)
+            try:
+                _train(run)
+            except OSError:  # its folder was deleted, or the disk is full; the others shall go on
+                logging.exception("%s could not be trained", run.id)
+                time.sleep(1)
 
 
 def _train(run: Run) -> None:

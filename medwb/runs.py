@@ -1,5 +1,6 @@
 """Run: a folder that holds all there is to know about one training."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -113,21 +114,35 @@ class Run:
         return state
 
     def update_status(self, **changes: Any) -> None:
-        """Change keys of `status.json`, in one atomic step. Only the run's own process and its launcher call it."""
-        path = self.path / "status.json"
-        status = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        write_text(path, json.dumps({**status, **changes}, indent=1) + "\n")
+        """Change keys of `status.json` in one step, under a lock on the run."""
+        self._change_status(changes, only_from=None)
 
-    def claim(self) -> None:
-        """Mark the run as running in this process."""
-        self.update_status(
-            state="running",
-            pid=os.getpid(),
-            process_started=_process_start(os.getpid()),
-            host=socket.gethostname(),
-            started=time.time(),
-            error=None,
-        )
+    def cancel(self) -> bool:
+        """Mark a queued run as stopped; False when it is not queued any more."""
+        return self._change_status({"state": "stopped"}, only_from="queued")
+
+    def _change_status(self, changes: Mapping[str, Any], only_from: State | None) -> bool:
+        """Change `status.json`, unless the state is not the one expected; says whether it was changed."""
+        path = self.path / "status.json"
+        with (self.path / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            status = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            if only_from is not None and status.get("state") != only_from:
+                return False
+            write_text(path, json.dumps({**status, **changes}, indent=1) + "\n")
+            return True
+
+    def claim(self) -> bool:
+        """Mark a queued run as running in this process; False when it is not queued any more."""
+        claimed = {
+            "state": "running",
+            "pid": os.getpid(),
+            "process_started": _process_start(os.getpid()),
+            "host": socket.gethostname(),
+            "started": time.time(),
+            "error": None,
+        }
+        return self._change_status(claimed, only_from="queued")
 
     def history(self) -> pd.DataFrame:
         """`history.csv`, a row an epoch and head: `head`, `epoch`, `train_loss`, `val_loss`, ...; empty at first."""

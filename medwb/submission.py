@@ -83,7 +83,10 @@ def _all_scores(run: Run) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float32]
 
 
 def _notes(run: Run, asked: set[str]) -> list[str]:
+    notes = [] if run.state == "finished" else [f"run {run.id} is {run.state}: these are not the answers of its end"]
     if "test" not in run.predicted_splits():
-        return []
-    left = [image_id for image_id in run.predictions("test").ids if image_id not in asked]
-    return [f"{len(left)} scans of the test split are not in the sample, such as {str(left[0])!r}"] if left else []
+        return notes
+    left = [str(image_id) for image_id in run.predictions("test").ids if image_id not in asked]
+    if left:
+        notes.append(f"{len(left)} scans of the test split are not in the sample, such as {left[0]!r}")
+    return notes

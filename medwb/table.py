@@ -143,7 +143,9 @@ def f1_table(dataset: str | Dataset, split: str = "val", *, draws: int = DRAWS, 
         raise problems[0]
     notes += [f"left out: {problem}" for problem in problems]
     if not rows:
-        raise RequestError(f"no run on {data.name!r} is finished yet; start one with `medwb train {data.name}`")
+        raise RequestError(
+            f"no run on {data.name!r} is finished yet; start one: `medwb train {data.name} -a reference`"
+        )
     table = pd.DataFrame(rows).sort_values("macro_f1", ascending=False, kind="stable", ignore_index=True)
     positives = (data.split(split).labels == 1).sum(0)
     for label, count in zip(data.label_names, positives, strict=True):
@@ -191,8 +193,14 @@ def _row(
     row["parameters"] = parameter_count(runs[0], dataset)
     row["train_seconds"] = float(np.mean([run.status().get("train_seconds", math.nan) for run in runs]))
     row["reference_score"] = math.nan if entry.reference_score is None else entry.reference_score
-    row["collapsed"] = not entry.constant and any(collapsed_labels(answer.y_score).any() for answer in answers)
+    row["collapsed"] = not entry.constant and any(_collapsed(answer) for answer in answers)
     return row
+
+
+def _collapsed(answer: Predictions) -> bool:
+    """Whether a label that has both answers in truth got one and the same for every image."""
+    told_apart = (answer.y_true == 1).any(0) & (answer.y_true == 0).any(0)
+    return bool((collapsed_labels(answer.y_score) & told_apart).any())
 
 
 def _aligned(run: Run, split: str, order: pd.Index) -> Predictions:

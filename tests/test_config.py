@@ -83,3 +83,25 @@ def test_unknown_settings_are_refused_for_baselines_too():
 def test_repeated_seeds_are_refused():
     with pytest.raises(RequestError, match="seeds 1,1 repeat one"):
         make_configs("demo", select_architectures(["cnn-2"]), {}, [1, 1])
+
+
+def test_settings_are_checked_even_where_only_baselines_are_chosen():
+    with pytest.raises(RequestError, match="epochs='banana'"):
+        make_configs("demo", select_architectures(["svc"]), {"epochs": "banana"})
+
+
+@pytest.mark.parametrize("key", ["seed", "dataset", "architecture"])
+def test_what_a_selection_names_is_no_setting(key):
+    with pytest.raises(RequestError, match=f"{key} is no setting of a selection"):
+        make_configs("demo", select_architectures(["cnn-2"]), {key: 3})
+
+
+def test_a_schedule_that_early_stopping_forestalls_is_refused():
+    with pytest.raises(RequestError, match="training would stop before the learning rate falls"):
+        make_configs("demo", select_architectures(["cnn-2"]), {"plateau_patience": 5})
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_numbers_are_finite(value):
+    with pytest.raises(RequestError, match="early_stopping_min_delta"):
+        make_config({**BASE, "early_stopping_min_delta": value})

@@ -347,10 +347,10 @@ def test_rows_stay_with_their_images_when_some_are_left_out(home, csv_source):
 def test_late_colour_is_kept(home, csv_source):
     grey = import_dataset(csv_source, "grey")
     write_scan(csv_source / "images" / "001.png", 1, channels=3)
-    for number in range(40, 300):
+    for number in range(40, 640):
         write_scan(csv_source / "images" / f"{number:03d}.png", number)
     with (csv_source / "labels.csv").open("a") as table:
-        table.writelines(f"{number:03d}.png,p{number},0,1\n" for number in range(40, 300))
+        table.writelines(f"{number:03d}.png,p{number},0,1\n" for number in range(40, 640))
     dataset = import_dataset(csv_source, "x")
     assert dataset.image_shape == (32, 32, 3)
     assert np.array_equal(dataset.images[0], np.repeat(grey.images[0], 3, axis=2))

@@ -128,3 +128,23 @@ def test_a_dataset_without_labels_to_learn_is_refused(home):
 def test_a_network_too_large_for_the_scans_is_refused_before_it_is_queued(tiny):
     with pytest.raises(RequestError, match="cnn-4 cannot take 16 x 16 pixels"):
         queued(tiny, architecture="cnn-4")
+
+
+def test_a_run_is_claimed_once_and_only_while_it_is_queued(tiny):
+    run = queued(tiny)
+    assert run.claim()
+    assert not run.claim()
+    assert not run.cancel()
+    assert run.state == "running"
+    other = queued(tiny)
+    assert other.cancel()
+    assert not other.claim()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "", '{"state": "running"}', '{"state": "odd"}'])
+def test_one_damaged_status_does_not_stop_the_others(tiny, content):
+    damaged, fine = queued(tiny), queued(tiny)
+    (damaged.path / "status.json").write_text(content)
+    assert [run.state for run in list_runs()] == ["failed", "queued"]
+    assert "status.json is damaged" in damaged.status()["error"]
+    assert fine.state == "queued"

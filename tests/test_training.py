@@ -154,3 +154,25 @@ def test_unknown_labels_weigh_nothing_and_balance_weighs_classes_alike(tiny):
     positive, negative = (batch.weights[:, 0] * (batch.targets[:, 0] == value) for value in (1, 0))
     assert positive.sum() == pytest.approx(negative.sum(), rel=1e-5)
     assert batch.weights[:, 0].sum() == pytest.approx(134, rel=1e-5)
+
+
+def test_a_run_is_trained_once(tiny):
+    run, process = train(tiny, architecture="prevalence")
+    assert process.returncode == 0
+    again = subprocess.run([sys.executable, "-m", "medwb.training", str(run.path)], capture_output=True, text=True)
+    assert again.returncode == 2
+    assert f"run {run.id} is finished; launch a new one" in again.stderr
+    assert run.state == "finished"
+
+
+def test_stopping_between_labels_keeps_no_half_answers(tiny):
+    settings = {"dataset": "tiny", "architecture": "fcnn-1", "epochs": 10_000, "heads": "per-label"}
+    run = create_run(make_config({**settings, "early_stopping_patience": 0}), tiny)
+    process = subprocess.Popen([sys.executable, "-m", "medwb.training", str(run.path)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while run.state != "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)  # while it still loads, too
+    assert process.wait(60) == 0
+    assert run.state == "stopped"
+    assert run.predicted_splits() == []

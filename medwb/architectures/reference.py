@@ -1,4 +1,8 @@
-"""The reference study's eight networks, layer for layer, with the Flatten that its dense nets lacked."""
+"""The reference study's eight networks, layer for layer, with the Flatten that its dense nets lacked.
+
+Its hidden activations are ReLU; the LSTMs of RNN-1 keep their tanh, as Keras has them. Its scores are those of one
+network a label with two outputs (`heads=per-label loss=categorical`).
+"""
 
 from medwb.architectures import network
 from medwb.architectures.layers import (

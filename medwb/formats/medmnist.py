@@ -133,15 +133,7 @@ def _readable(name: str) -> Iterator[None]:
         yield
     except RequestError:
         raise
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        tokenize.TokenError,
-    ) as error:
+    except _UNREADABLE as error:
         raise RequestError(f"{name} is no readable .npz file ({error}); download it again") from error
 
 

@@ -1,10 +1,13 @@
 """Train one run folder, in this process, from its config.json to its final state."""
 
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
+
+import numpy as np
 
 from medwb.architectures import ARCHITECTURES
 from medwb.dataset import open_dataset
@@ -21,34 +24,41 @@ def train(run: Run) -> str:
     Raises:
         RequestError: The dataset is gone or has changed since the run was made, or the run is over already.
     """
-    if run.state not in ("queued", "running"):
-        raise RequestError(f"run {run.id} is {run.state}; launch a new one")
     dataset = open_dataset(run.config.dataset)
     if dataset.fingerprint != run.fingerprint:
         raise RequestError(
             f"dataset {dataset.name!r} has changed since run {run.id} was made "
             f"({run.fingerprint} then, {dataset.fingerprint} now); launch a new one"
         )
-    run.claim()
+    reporter = Reporter(run)
+    signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(reporter, frame))
+    if not run.claim():
+        raise RequestError(f"run {run.id} is {run.state}; launch a new one")
     architecture = ARCHITECTURES.get(run.config.architecture)
     data = RunData(dataset, run.config)
     if architecture.layers:
         from medwb.training.network import train_network as train_model
     else:
         from medwb.training.baseline import train_baseline as train_model
-    with Reporter(run) as reporter:
-        signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(reporter, frame))
-        logging.info("%s on %s (%s), %s", architecture.name, dataset.name, dataset.fingerprint, run.config)
+    logging.info("%s on %s (%s), %s", architecture.name, dataset.name, dataset.fingerprint, run.config)
+    with reporter:
         scores = train_model(run, data, reporter)
+    if scores is None:
+        run.update_status(state="stopped", eta=0, **reporter.totals())
+        logging.info("stopped before every label had its model: no answers are kept")
+        return "stopped"
     answers = {
         split: Predictions(data.split(split).samples["id"].to_numpy(str), data.split(split).labels, scores[split])
         for split in dataset.splits
     }
     run.save_predictions(answers)
+    learnable = [len(np.unique(column[~np.isnan(column)])) > 1 for column in data.split("train").labels.T]
     collapsed = [
         label
-        for label, flat in zip(dataset.label_names, collapsed_labels(answers["val"].y_score), strict=True)
-        if flat and not architecture.constant
+        for label, flat, known in zip(
+            dataset.label_names, collapsed_labels(answers["val"].y_score), learnable, strict=True
+        )
+        if flat and known and not architecture.constant
     ]
     if collapsed:
         logging.warning("collapsed: the same answer for every image on %s", ", ".join(collapsed))
@@ -60,6 +70,13 @@ def train(run: Run) -> str:
 
 def _request_stop(reporter: Reporter, frame: FrameType | None) -> None:
     reporter.stop_requested = True
+
+
+def _fail(run: Run, reason: str) -> None:
+    """Give the run its final state, unless another process is at work on it."""
+    status = run.status()
+    if status["state"] == "queued" or status.get("pid") == os.getpid():
+        run.update_status(state="failed", error=reason)
 
 
 def main() -> int:
@@ -76,17 +93,14 @@ def main() -> int:
         train(run)
     except RequestError as error:
         logging.error("%s", error)
-        if run.state in ("queued", "running"):
-            run.update_status(state="failed", error=str(error))
+        _fail(run, str(error))
         print(f"medwb: {error}", file=sys.stderr)
         return 2
     except BaseException as error:
         logging.exception("the training failed")
-        run.update_status(state="failed", error=f"{type(error).__name__}: {error}".split("\n")[0])
-        print(
-            f"medwb: the training failed ({type(error).__name__}: {error}); see {run.path / 'log.txt'}",
-            file=sys.stderr,
-        )
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        _fail(run, reason)
+        print(f"medwb: the training failed ({reason}); see {run.path / 'log.txt'}", file=sys.stderr)
         return 1
     return 0
 

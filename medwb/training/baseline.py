@@ -14,14 +14,15 @@ from medwb.training.reporting import Reporter
 Scores = npt.NDArray[np.float32]
 
 
-def train_baseline(run: Run, data: RunData, reporter: Reporter) -> dict[str, Scores]:
+def train_baseline(run: Run, data: RunData, reporter: Reporter) -> dict[str, Scores] | None:
     """Fit one classifier a label on the samples where it is known, and score every split.
 
     A label with one answer only among the training samples gets that answer for every image, and the log says so.
 
     Returns:
         Split name to float32 (N, L) in 0..1: the probability where the classifier gives one, else the logistic
-        function of its decision value, which is 0.5 on the boundary.
+        function of its decision value, which is 0.5 on the boundary. None when it was stopped before every label
+        was fitted.
     """
     from sklearn.dummy import DummyClassifier
 
@@ -41,8 +42,8 @@ def train_baseline(run: Run, data: RunData, reporter: Reporter) -> dict[str, Sco
         for split, answer in scores.items():
             answer[:, index] = _score(classifier, pixels[split])
         reporter.step(index + 1, len(names), 1, name)
-        if reporter.stop_requested:
-            break
+        if reporter.stop_requested and index + 1 < len(names):
+            return None
     return scores
 
 

@@ -41,11 +41,11 @@ def build_network(
     return keras.Sequential([keras.Input(shape, dtype="uint8"), scale, *hidden, *head], name=architecture.name)
 
 
-def train_network(run: Run, data: RunData, reporter: Reporter) -> dict[str, Scores]:
+def train_network(run: Run, data: RunData, reporter: Reporter) -> dict[str, Scores] | None:
     """Train the run's network, or one network a label, and score every split.
 
     Returns:
-        Split name to float32 (N, L) in 0..1.
+        Split name to float32 (N, L) in 0..1; None when it was stopped before every label had a network.
     """
     config, names = run.config, data.dataset.label_names
     tf.config.experimental.enable_op_determinism()
@@ -61,6 +61,8 @@ def train_network(run: Run, data: RunData, reporter: Reporter) -> dict[str, Scor
         predict = _predictor(network, config)
         for split, answer in scores.items():
             answer[:, labels] = predict(data, split)
+        if reporter.stop_requested and index + 1 < len(heads):
+            return None
     _write_architecture(run, data)
     return scores
 
@@ -115,7 +117,10 @@ def _train_head(
         )
 
         watched = sign * val[config.monitor]
-        if watched > best + config.early_stopping_min_delta:
+        if math.isnan(watched):  # no positive, or nothing known, among the validation samples
+            logging.warning("%s: %s is undefined on validation; the last weights are kept", head, config.monitor)
+            best_weights = network.get_weights()
+        elif watched > best + config.early_stopping_min_delta:
             best, best_weights, since_best, since_drop = watched, network.get_weights(), 0, 0
         else:
             since_best, since_drop = since_best + 1, since_drop + 1
@@ -185,11 +190,11 @@ def _predictor(network: keras.Model, config: RunConfig) -> Callable[[RunData, st
 
 
 def _summary(y_true: npt.NDArray[Any], y_score: Scores) -> dict[str, float]:
-    """Cross-entropy (nats a known label), macro F1 at 0.5 and accuracy; 0 for an F1 that is undefined."""
+    """Cross-entropy (nats a known label), macro F1 at 0.5 and accuracy; NaN for what is undefined."""
     known = ~np.isnan(y_true)
     likely = np.clip(np.where(y_true == 1, y_score, 1 - y_score)[known].astype(np.float64), 1e-7, 1)
     macro = {name: float(average(evaluate(name, y_true, y_score), "macro")[0]) for name in ("f1", "accuracy")}
-    return {"loss": float(-np.log(likely).mean()), **{name: np.nan_to_num(value) for name, value in macro.items()}}
+    return {"loss": float(-np.log(likely).mean()) if likely.size else math.nan, **macro}
 
 
 def _write_architecture(run: Run, data: RunData) -> None:

@@ -50,7 +50,7 @@ class Reporter:
         """
         self._bar.update(self._task, completed=done, total=total, description=f"{head} epoch {epoch}")
         now = time.monotonic()
-        if now - self._last_status >= _STATUS_EVERY_S:
+        if self.stop_requested or now - self._last_status >= _STATUS_EVERY_S:
             self._last_status = now
             eta = (now - self._started) / done * (total - done) if done else None
             state = "stopping" if self.stop_requested else "running"
