@@ -25,6 +25,8 @@ class Reporter:
         self._run = run
         self._rows: list[dict[str, Any]] = []
         self._started = time.monotonic()
+        self._first_step: float | None = None
+        self._steps = 0
         self._last_status = 0.0
         console = Console(stderr=True)
         columns = (
@@ -37,6 +39,7 @@ class Reporter:
         self._task = self._bar.add_task(run.config.architecture, total=None, score="")
 
     def __enter__(self) -> "Reporter":
+        self._started = time.monotonic()
         self._bar.start()
         return self
 
@@ -46,13 +49,16 @@ class Reporter:
     def step(self, done: int, total: int, epoch: int, head: str) -> None:
         """Say how far the whole run is: `done` of `total` steps, over all epochs and heads.
 
-        The estimate is an upper bound where early stopping is on.
+        The estimate is an upper bound where early stopping is on. It leaves out the first step, which compiles, and
+        steps that early stopping passed over.
         """
         self._bar.update(self._task, completed=done, total=total, description=f"{head} epoch {epoch}")
         now = time.monotonic()
+        self._first_step = self._first_step or now
+        self._steps += 1
         if self.stop_requested or now - self._last_status >= _STATUS_EVERY_S:
             self._last_status = now
-            eta = (now - self._started) / done * (total - done) if done else None
+            eta = (now - self._first_step) / (self._steps - 1) * (total - done) if self._steps > 1 else None
             state = "stopping" if self.stop_requested else "running"
             self._run.update_status(state=state, epoch=epoch, head=head, eta=eta, done=done, total=total)
 
