@@ -13,10 +13,10 @@ import pandas as pd
 import streamlit as st
 from pydantic.fields import FieldInfo
 
-from medwb.architectures import ARCHITECTURES, describe_layers
+from medwb.architectures import ARCHITECTURES, describe_layers, total_multiply_adds, total_parameters
 from medwb.config import RunConfig, input_shape, make_configs, network_outputs
 from medwb.dataset import Dataset, dataset_names
-from medwb.diagram import compact, network_svg, total_multiply_adds, total_parameters
+from medwb.diagram import compact, network_svg
 from medwb.errors import RequestError
 from medwb.params import Param
 from medwb.paths import home

@@ -149,7 +149,7 @@ def architectures(
     json: AsJson = False,
 ) -> None:
     """List what can be trained: family, parameters, multiply-adds, the reference study's score."""
-    from medwb.architectures import ARCHITECTURES, describe_layers
+    from medwb.architectures import ARCHITECTURES, describe_layers, total_multiply_adds, total_parameters
 
     shape = (size, size, channels)
     if diagram:
@@ -164,8 +164,8 @@ def architectures(
                 "name": entry.name,
                 "family": entry.family,
                 "summary": entry.summary,
-                "parameters": sum(layer.parameters for layer in layers) if layers else None,
-                "multiply_adds": sum(layer.multiply_adds for layer in layers) if layers else None,
+                "parameters": total_parameters(layers) if layers else None,
+                "multiply_adds": total_multiply_adds(layers) if layers else None,
                 "reference_score": entry.reference_score,
             }
         )
@@ -224,10 +224,11 @@ def runs(
     from medwb.dataset import open_dataset
     from medwb.runs import list_runs
 
-    if dataset is not None and not list_runs(dataset):
+    found = list_runs(dataset)
+    if dataset is not None and not found:
         open_dataset(dataset)  # raises for a name that is none
     rows = []
-    for run in list_runs(dataset):
+    for run in found:
         status = run.status()
         rows.append(
             {

@@ -98,8 +98,8 @@ class Dataset:
         """The splits in which at least one label of one sample is known: those that can be scored."""
         return [split for split in self.splits if not np.isnan(self.split(split).labels).all()]
 
-    def describe(self) -> dict[str, Any]:
-        """The documented JSON of `medwb describe`: counts, splits, groups, labels a split, what the import met."""
+    def count_labels(self) -> dict[str, dict[str, dict[str, int]]]:
+        """How many samples are "positive", "negative" and "unknown": [label][split][answer]."""
         counts: dict[str, dict[str, dict[str, int]]] = {label: {} for label in self.label_names}
         for split in self.splits:
             labels = self.split(split).labels
@@ -107,6 +107,10 @@ class Dataset:
                 positive, negative = int((column == 1).sum()), int((column == 0).sum())
                 unknown = len(column) - positive - negative
                 counts[label][split] = {"positive": positive, "negative": negative, "unknown": unknown}
+        return counts
+
+    def describe(self) -> dict[str, Any]:
+        """The documented JSON of `medwb describe`: counts, splits, groups, labels a split, what the import met."""
         groups = self.samples["group"]
         return {
             "name": self.name,
@@ -117,7 +121,7 @@ class Dataset:
             "splits": {split: int((self.samples["split"] == split).sum()) for split in self.splits},
             "groups": int(groups[groups != ""].nunique()),
             "fingerprint": self.fingerprint,
-            "labels": counts,
+            "labels": self.count_labels(),
             "ingest": self.ingest,
         }
 

@@ -7,7 +7,7 @@ light or dark scheme, so that it is legible on any page. All text is escaped.
 from collections.abc import Sequence
 from html import escape
 
-from medwb.architectures import Architecture, LayerFacts, describe_layers
+from medwb.architectures import Architecture, LayerFacts, describe_layers, total_multiply_adds, total_parameters
 from medwb.architectures.layers import Shape
 
 _WIDTH = 660
@@ -71,16 +71,6 @@ def network_svg(architecture: Architecture, input_shape: Shape, outputs: int) ->
     parts.append(_totals(y + _ROW + 16, layers))
     alt = f"{architecture.title}: {len(layers)} layers from {_shape(input_shape)} to {outputs} outputs"
     return _document(y + _ROW + 52, alt, parts)
-
-
-def total_parameters(layers: Sequence[LayerFacts]) -> int:
-    """Weights of a network, those that are not trained included."""
-    return sum(layer.parameters for layer in layers)
-
-
-def total_multiply_adds(layers: Sequence[LayerFacts]) -> int:
-    """Multiply-adds of one image's way through a network."""
-    return sum(layer.multiply_adds for layer in layers)
 
 
 def compact(number: float) -> str:

@@ -24,7 +24,6 @@ from medwb.runs import ACTIVE_STATES, Run, check_trainable, create_run, list_run
 
 _LOCK_WAIT_S = 5.0  # longer than the moment between a worker's last look at the queue and its end
 _WORKER_CHECK_S = 15.0
-_FINAL_STATES = ("stopped", "finished", "failed")
 
 
 def launch(configs: Sequence[RunConfig]) -> list[Run]:
@@ -87,7 +86,7 @@ def watch(runs: Sequence[Run], seconds: float = 0.5) -> Iterator[list[dict[str, 
             if any(status["state"] == "queued" for status in statuses):
                 start_worker()
         yield statuses
-        if all(status["state"] in _FINAL_STATES for status in statuses):
+        if all(status["state"] not in ACTIVE_STATES for status in statuses):
             return
         time.sleep(seconds)
 

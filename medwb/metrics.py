@@ -32,23 +32,21 @@ class Metric:
         name: Key in tables and JSON.
         title: How a table writes it.
         compute: The function, a value a weighting and label.
-        uses_threshold: Whether it looks at yes and no rather than at scores.
     """
 
     name: str
     title: str
     compute: LabelMetric
-    uses_threshold: bool
 
 
 METRICS: Registry[Metric] = Registry("metric")
 
 
-def metric(name: str, *, title: str, uses_threshold: bool) -> Callable[[LabelMetric], LabelMetric]:
+def metric(name: str, *, title: str) -> Callable[[LabelMetric], LabelMetric]:
     """Register the decorated function as a metric."""
 
     def register(compute: LabelMetric) -> LabelMetric:
-        METRICS.add(name, Metric(name, title, compute, uses_threshold))
+        METRICS.add(name, Metric(name, title, compute))
         return compute
 
     return register
@@ -167,21 +165,14 @@ def _weigh(weights: Weights, members: npt.NDArray[np.bool_]) -> npt.NDArray[np.f
     return np.stack([rows @ column for column in members.T.astype(np.float64)], axis=1)
 
 
-@metric("f1", title="F1", uses_threshold=True)
+@metric("f1", title="F1")
 def f1(y_true: Floats, y_score: Floats, threshold: Floats, weights: Weights) -> npt.NDArray[np.float64]:
     """2 TP / (2 TP + FP + FN); undefined without a positive."""
     tp, fp, fn, _ = _counts(y_true, y_score, threshold, weights)
     return np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan)
 
 
-@metric("accuracy", title="Accuracy", uses_threshold=True)
-def accuracy(y_true: Floats, y_score: Floats, threshold: Floats, weights: Weights) -> npt.NDArray[np.float64]:
-    """Share of right answers."""
-    tp, fp, fn, tn = _counts(y_true, y_score, threshold, weights)
-    return (tp + tn) / (tp + fp + fn + tn)
-
-
-@metric("average_precision", title="Average precision", uses_threshold=False)
+@metric("average_precision", title="Average precision")
 def average_precision(
     y_true: Floats, y_score: Floats, threshold: Floats, weights: Weights
 ) -> npt.NDArray[np.float64]:
@@ -196,7 +187,7 @@ def average_precision(
     return np.stack(values, axis=1)
 
 
-@metric("roc_auc", title="ROC AUC", uses_threshold=False)
+@metric("roc_auc", title="ROC AUC")
 def roc_auc(y_true: Floats, y_score: Floats, threshold: Floats, weights: Weights) -> npt.NDArray[np.float64]:
     """Chance that a positive scores above a negative, ties one half; undefined without both."""
     values = []
@@ -206,6 +197,13 @@ def roc_auc(y_true: Floats, y_score: Floats, threshold: Floats, weights: Weights
         area = (np.diff(false, axis=1, prepend=0) * (true + np.pad(true, ((0, 0), (1, 0)))[:, :-1]) / 2).sum(1)
         values.append(area / (true[:, -1] * false[:, -1]))
     return np.stack(values, axis=1)
+
+
+@metric("accuracy", title="Accuracy")
+def accuracy(y_true: Floats, y_score: Floats, threshold: Floats, weights: Weights) -> npt.NDArray[np.float64]:
+    """Share of right answers."""
+    tp, fp, fn, tn = _counts(y_true, y_score, threshold, weights)
+    return (tp + tn) / (tp + fp + fn + tn)
 
 
 def _ranked(y_true: Floats, y_score: Floats, weights: Weights) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:

@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from medwb.dataset import Dataset
-from medwb.table import ScoreTable
+from medwb.table import SCORE_TITLES, ScoreTable
 
 SPLIT_COLOURS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73"}
 LABEL_PALETTE = (
@@ -29,13 +29,6 @@ NEUTRAL = "#7B8794"
 REFERENCE = "#D55E00"
 SEQUENTIAL = "Blues"
 
-SCORE_TITLES = {
-    "macro_f1": "Macro F1",
-    "weighted_f1": "Weighted F1",
-    "average_precision": "Average precision",
-    "roc_auc": "ROC AUC",
-    "accuracy": "Accuracy",
-}
 _HISTORY_TITLES = {"loss": "Cross-entropy, nats", "f1": "Macro F1 at 0.5", "accuracy": "Accuracy at 0.5"}
 
 
@@ -52,12 +45,12 @@ def label_counts(dataset: Dataset) -> pd.DataFrame:
         positives of those known, NaN where nothing is known.
     """
     rows = []
+    counts = dataset.count_labels()
     for split in dataset.splits:
-        values = dataset.split(split).labels
-        for label, column in zip(dataset.label_names, values.T, strict=True):
-            positive, negative = int((column == 1).sum()), int((column == 0).sum())
+        for label in dataset.label_names:
+            positive, negative, unknown = counts[label][split].values()
             share = positive / (positive + negative) if positive + negative else np.nan
-            rows.append((label, split, positive, negative, len(column) - positive - negative, share))
+            rows.append((label, split, positive, negative, unknown, share))
     return pd.DataFrame(rows, columns=["label", "split", "positive", "negative", "unknown", "share"])
 
 

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -60,24 +61,28 @@ class Run:
         """Name of the run."""
         return self.path.name
 
-    @cached_property
+    @property
     def record(self) -> dict[str, Any]:
         """`config.json`: settings, dataset fingerprint, label names, versions, git commit. Written once."""
+        return self._loaded[0]
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's settings."""
+        return self._loaded[1]
+
+    @cached_property
+    def _loaded(self) -> tuple[dict[str, Any], RunConfig]:
         try:
             record: dict[str, Any] = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-            make_config(record["config"], str(self.path / "config.json"))
+            config = make_config(record["config"], str(self.path / "config.json"))
             for part, kind in (("fingerprint", str), ("label_names", list)):
                 if not isinstance(record["dataset"][part], kind):
                     raise TypeError(f"{part} is {record['dataset'][part]!r}")
             record["created"] = float(record["created"])
-            return record
+            return record, config
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RequestError(f"run {self.id}: config.json is damaged ({error}); remove {self.path}") from error
-
-    @cached_property
-    def config(self) -> RunConfig:
-        """The run's settings."""
-        return make_config(self.record["config"], str(self.path / "config.json"))
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -151,32 +156,35 @@ class Run:
 
     def predictions(self, split: str) -> Predictions:
         """What the run answered on a split. Raises RequestError when it has not, or the file is damaged."""
-        try:
-            with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
-                if f"{split}_id" not in arrays:
-                    raise RequestError(f"run {self.id} has no predictions for the split {split!r}")
-                answer = Predictions(arrays[f"{split}_id"], arrays[f"{split}_true"], arrays[f"{split}_score"])
+        with self._answers() as arrays:
+            if f"{split}_id" not in arrays:
+                raise RequestError(f"run {self.id} has no predictions for the split {split!r}")
+            answer = Predictions(arrays[f"{split}_id"], arrays[f"{split}_true"], arrays[f"{split}_score"])
             shape = (len(answer.ids), len(self.label_names))
             if answer.y_true.shape != shape or answer.y_score.shape != shape:
                 raise ValueError(f"truth {answer.y_true.shape} and scores {answer.y_score.shape}, expected {shape}")
             if not np.isfinite(answer.y_score).all():
                 raise ValueError("scores that are no number")
-            return answer
-        except FileNotFoundError:
-            raise RequestError(f"run {self.id} has no predictions yet; it is {self.state}") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            if isinstance(error, RequestError):
-                raise
-            raise RequestError(f"run {self.id}: predictions.npz is damaged ({error}); train again") from error
+        return answer
 
     def predicted_splits(self) -> list[str]:
-        """The splits that the run has answered."""
+        """The splits that the run has answered. Raises RequestError when the file is damaged."""
+        if not (self.path / "predictions.npz").exists():
+            return []
+        with self._answers() as arrays:
+            return [split for split in SPLITS if f"{split}_id" in arrays]
+
+    @contextmanager
+    def _answers(self) -> Iterator[Any]:
+        """`predictions.npz`, open; whatever a missing or damaged one raises becomes one line."""
         try:
             with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
-                return [split for split in SPLITS if f"{split}_id" in arrays]
+                yield arrays
         except FileNotFoundError:
-            return []
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise RequestError(f"run {self.id} has no predictions yet; it is {self.state}") from None
+        except RequestError:
+            raise
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RequestError(f"run {self.id}: predictions.npz is damaged ({error}); train again") from error
 
     def save_predictions(self, predictions: Mapping[str, Predictions]) -> None:

@@ -83,7 +83,7 @@ class Source:
     @cached_property
     def images(self) -> list[str]:
         """Paths of the files that their suffix calls an image."""
-        return [file for file in self.files if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]  # noqa: PTH122
+        return [file for file in self.files if _stem(file) != file]
 
     def matching(self, pattern: str) -> list[str]:
         """Paths of the files at the top whose name matches a glob pattern, such as `Data_Entry*.csv`."""

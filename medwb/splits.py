@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from medwb.dataset import SPLITS
 from medwb.errors import RequestError
+from medwb.statistics import number_groups
 
 DEFAULT_FRACTIONS = (0.7, 0.15, 0.15)
 
@@ -45,7 +46,7 @@ def draw_splits(
         N split names.
     """
     rng = np.random.default_rng(seed)
-    unit_of = _units(np.asarray(groups, dtype=str))
+    unit_of = number_groups(np.asarray(groups, dtype=str))
     units = int(np.max(unit_of)) + 1
     sizes = np.bincount(unit_of, minlength=units)
     positives = np.nan_to_num(labels) > 0.5
@@ -95,12 +96,3 @@ def _pour(
         open_need = wanted - weight * share
         share[max(range(len(wanted)), key=lambda s: (round(open_need[s], 6), wanted_samples[s], jitter[s]))] += 1
     return share
-
-
-def _units(groups: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
-    """Number the groups 0..U-1; each sample without a group is a unit of its own."""
-    named = groups != ""
-    unit_of = np.empty(len(groups), np.int64)
-    unique, unit_of[named] = np.unique(groups[named], return_inverse=True)
-    unit_of[~named] = len(unique) + np.arange((~named).sum())
-    return unit_of

@@ -22,6 +22,15 @@ class Score(NamedTuple):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+def number_groups(groups: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+    """Number the groups 0..U-1, (N,) names to (N,) numbers; each sample without a group ("") is one of its own."""
+    named = groups != ""
+    unit_of = np.empty(len(groups), np.int64)
+    unique, unit_of[named] = np.unique(groups[named], return_inverse=True)
+    unit_of[~named] = len(unique) + np.arange((~named).sum())
+    return unit_of
+
+
 def bootstrap_weights(groups: npt.NDArray[np.str_], draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.uint16]:
     """How often each sample is drawn in each bootstrap replicate.
 
@@ -37,11 +46,8 @@ def bootstrap_weights(groups: npt.NDArray[np.str_], draws: int = DRAWS, seed: in
         uint16 (B, N): small, so that many replicates of a large split fit into a web server's memory.
     """
     rng = np.random.default_rng(seed)
-    alone = groups == ""
-    unit_of = np.empty(len(groups), np.int64)
-    named, unit_of[~alone] = np.unique(groups[~alone], return_inverse=True)
-    unit_of[alone] = len(named) + np.arange(alone.sum())
-    units = len(named) + int(alone.sum())
+    unit_of = number_groups(groups)
+    units = int(np.max(unit_of)) + 1
     chances = np.full(units, 1 / units)
     counts = [rng.multinomial(units, chances).astype(np.uint16) for _ in range(draws)]
     return np.stack([count[unit_of] for count in counts])

@@ -1,6 +1,5 @@
 """The per-architecture F1 table: recomputed from saved predictions, every score with its interval."""
 
-import json
 import math
 import os
 from collections.abc import Iterable
@@ -12,16 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medwb.architectures import ARCHITECTURES, describe_layers
+from medwb.architectures import ARCHITECTURES, describe_layers, total_parameters
 from medwb.config import changed_settings, input_shape, network_outputs
 from medwb.dataset import Dataset, open_dataset
 from medwb.errors import RequestError, unknown_name
-from medwb.metrics import average, collapsed_labels, evaluate, support
+from medwb.metrics import METRICS, average, collapsed_labels, evaluate, support
 from medwb.runs import Predictions, Run, finished_runs
 from medwb.statistics import DRAWS, Score, bootstrap_weights, interval
+from medwb.strict_json import nan_to_none
 
-SCORES = ("macro_f1", "weighted_f1", "average_precision", "roc_auc", "accuracy")
-"""Scores of the table that are averaged over labels: macro, but for `weighted_f1`."""
+SCORE_TITLES = {"macro_f1": "Macro F1", "weighted_f1": "Weighted F1"} | {
+    metric.name: metric.title for metric in METRICS if metric.name != "f1"
+}
+SCORES = tuple(SCORE_TITLES)
+"""Scores of the table that are averaged over labels: macro, but for `weighted_f1`. Every metric is one."""
 
 
 _BLOCK = 64  # weightings scored at a time
@@ -68,7 +71,7 @@ class ScoreTable:
             row |= {name: self.score(position, name)._asdict() for name in SCORES}
             row |= {key: cells[key] for key in ("parameters", "train_seconds", "reference_score")}
             rows.append(row)
-        table: dict[str, Any] = _nan_to_none(
+        table: dict[str, Any] = nan_to_none(
             {"dataset": self.dataset, "split": self.split, "rows": rows, "notes": self.notes}
         )
         return table
@@ -81,16 +84,8 @@ class ScoreTable:
     def to_markdown(self) -> str:
         """A table for a README or a paper: value [low, high]."""
         titles = ["Architecture", "Settings", "Runs", *(f"F1 {label}" for label in self.label_names)]
-        titles += [
-            "Macro F1",
-            "Weighted F1",
-            "AP",
-            "ROC AUC",
-            "Accuracy",
-            "Parameters",
-            "Training, s",
-            "Reference F1",
-        ]
+        short = SCORE_TITLES | {"average_precision": "AP"}
+        titles += [*(short[name] for name in SCORES), "Parameters", "Training, s", "Reference F1"]
         lines = [_pipe(titles), _pipe("---" for _ in titles)]
         for position, cells in enumerate(self.rows.to_dict("records")):
             name = cells["title"] + (" (collapsed)" if cells["collapsed"] else "")
@@ -164,7 +159,7 @@ def parameter_count(run: Run, dataset: Dataset) -> float:
     outputs = network_outputs(run.config, labels)
     layers = describe_layers(ARCHITECTURES.get(run.config.architecture), input_shape(run.config, dataset), outputs)
     networks = 1 if run.config.heads == "shared" else labels
-    return float(networks * sum(layer.parameters for layer in layers)) if layers else math.nan
+    return float(networks * total_parameters(layers)) if layers else math.nan
 
 
 def _same_but_for_seed(runs: list[Run]) -> Iterable[list[Run]]:
@@ -230,11 +225,11 @@ def _block_scores(
 ) -> dict[str, npt.NDArray[np.float64]]:
     values = {
         name: evaluate(name, answer.y_true, answer.y_score, threshold=threshold, weights=weights)
-        for name in ("f1", "average_precision", "roc_auc", "accuracy")
+        for name in METRICS.names()
     }
     scores = {"f1": values["f1"], "macro_f1": average(values["f1"], "macro")}
     scores["weighted_f1"] = average(values["f1"], "weighted", support(answer.y_true, weights))
-    return scores | {name: average(values[name], "macro") for name in ("average_precision", "roc_auc", "accuracy")}
+    return scores | {name: average(values[name], "macro") for name in values if name != "f1"}
 
 
 def _mean_over_seeds(
@@ -250,21 +245,6 @@ def _mean_over_seeds(
         means[name] = stacked[np.arange(replicates)[:, None], drawn].mean(1)
     per_label = means.pop("f1")
     return {f"f1:{label}": per_label[:, index] for index, label in enumerate(label_names)} | means
-
-
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_nan_to_none(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return None if math.isnan(value) else float(value)
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def dump_json(value: Any) -> str:
-    """Strict JSON: NaN becomes null, numpy scalars become numbers."""
-    return json.dumps(_nan_to_none(value), indent=1, allow_nan=False)
 
 
 def _pipe(cells: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ def say(text: str) -> None:
 
 def print_json(value: object) -> None:
     """Print strict JSON on standard output; NaN becomes null."""
-    from medwb.table import dump_json
+    from medwb.strict_json import dump_json
 
     print(dump_json(value))
 
@@ -62,6 +62,8 @@ def _run_bars(runs: "Sequence[Run]") -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+    from medwb.runs import ACTIVE_STATES
+
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -81,7 +83,7 @@ def _run_bars(runs: "Sequence[Run]") -> Iterator[Any]:
                 left = f"at most {eta:.0f} s left" if state == "running" and eta is not None else state
                 done = status.get("total") if state == "finished" else status.get("done", 0)
                 bars.update(task, completed=done, total=status.get("total"), left=left)
-                if state not in ("queued", "running", "stopping"):
+                if state not in ACTIVE_STATES:
                     bars.stop_task(task)
 
         yield show

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from medwb.architectures import ARCHITECTURES, describe_layers
-from medwb.diagram import compact, network_svg, total_parameters
+from medwb.architectures import ARCHITECTURES, describe_layers, total_parameters
+from medwb.diagram import compact, network_svg
 from medwb.errors import RequestError
 
 SVG = "{http://www.w3.org/2000/svg}"

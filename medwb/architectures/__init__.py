@@ -1,6 +1,6 @@
 """Architectures: what can be trained, each one decorated function with its facts beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -118,6 +118,16 @@ def describe_layers(architecture: Architecture, input_shape: Shape, outputs: int
         facts.append(LayerFacts(layer.label(), shape, after, layer.parameters(shape), layer.multiply_adds(shape)))
         shape = after
     return facts
+
+
+def total_parameters(layers: Sequence[LayerFacts]) -> int:
+    """Weights of a network, those that are not trained included."""
+    return sum(layer.parameters for layer in layers)
+
+
+def total_multiply_adds(layers: Sequence[LayerFacts]) -> int:
+    """Multiply-adds of one image's way through a network."""
+    return sum(layer.multiply_adds for layer in layers)
 
 
 def _summary(build: Callable[..., object]) -> str:
