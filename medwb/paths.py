@@ -35,6 +35,11 @@ def datasets_dir() -> Path:
     return home() / "datasets"
 
 
+def audits_dir() -> Path:
+    """`audits/<dataset>/` stand here."""
+    return home() / "audits"
+
+
 def runs_dir() -> Path:
     """`runs/<run_id>/` stand here."""
     return home() / "runs"

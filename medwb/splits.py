@@ -50,7 +50,9 @@ def draw_splits(
     units = int(np.max(unit_of)) + 1
     sizes = np.bincount(unit_of, minlength=units)
     positives = np.nan_to_num(labels) > 0.5
-    counts = np.stack([np.bincount(unit_of, positive, units) for positive in positives.T], axis=1)
+    counts = np.zeros((units, labels.shape[1]))
+    for column, positive in enumerate(positives.T):
+        counts[:, column] = np.bincount(unit_of, positive, units)
     # Groups of the same size and labels are alike to the algorithm: they are placed together, which makes the work
     # grow with the number of different groups. Column 0 is their size, the others are their labels.
     kinds, kind_of = np.unique(np.column_stack([sizes, counts]), axis=0, return_inverse=True)

@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 
 from medwb.metrics import evaluate
-from medwb.statistics import Score, bootstrap_weights, interval
+from medwb.statistics import Score, bootstrap_weights, interval, mean_over_seeds, paired_difference, tied
 
 
 def test_draws_are_whole_groups():
@@ -53,3 +54,68 @@ def test_undefined_replicates_do_not_count():
     assert 0.4 <= score.low < score.high <= 0.6
     assert str(Score(float("nan"), 0, 1)) == "undefined"
     assert str(interval(0.5, np.array([0.5]))) == "0.500 [0.500, 0.500]"
+
+
+def test_a_mean_over_seeds_draws_seeds_in_each_replicate():
+    rng = np.random.default_rng(0)
+    scores = rng.random((3, 40, 2))
+    means = mean_over_seeds(scores, seed=5)
+    drawn = np.random.default_rng(5).integers(3, size=(40, 3))
+    assert np.allclose(means[0], (scores[0, 0] + scores[1, 0] + scores[2, 0]) / 3)
+    for replicate in range(1, 40):
+        expected = sum(scores[seed, replicate] for seed in drawn[replicate]) / 3
+        assert np.allclose(means[replicate], expected)
+    assert np.array_equal(mean_over_seeds(scores[:1]), scores[0])
+
+
+def test_a_paired_difference_is_that_of_a_simple_loop():
+    """Accuracies of two models with three seeds each on 60 samples of 20 patients."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat([f"p{number}" for number in range(20)], 3)
+    right = {"a": rng.random((3, 60)) < 0.8, "b": rng.random((3, 60)) < 0.6}
+    weights = np.vstack([np.ones((1, 60)), bootstrap_weights(groups, 50)])
+    replicates = {
+        name: mean_over_seeds(np.stack([weights @ seed / weights.sum(1) for seed in found]))
+        for name, found in right.items()
+    }
+    drawn = np.random.default_rng(1).integers(3, size=(51, 3))
+    differences = []
+    for replicate in range(1, 51):
+        total = 0.0
+        for seed in drawn[replicate]:
+            for sample in range(60):
+                difference = float(right["a"][seed, sample]) - float(right["b"][seed, sample])
+                total += weights[replicate, sample] * difference / 60 / 3
+        differences.append(total)
+    found = paired_difference(replicates["a"], replicates["b"])
+    assert np.isclose(found.value, right["a"].mean() - right["b"].mean())
+    assert np.allclose((found.low, found.high), np.percentile(differences, [2.5, 97.5]))
+
+
+def test_pairing_makes_a_difference_sure_that_two_intervals_do_not():
+    """b is right wherever a is, and on a few samples more."""
+    rng = np.random.default_rng(0)
+    a = rng.random(200) < 0.7
+    b = a | (rng.random(200) < 0.1)
+    weights = np.vstack([np.ones((1, 200)), bootstrap_weights(np.array([""] * 200))])
+    first, second = (weights @ right / 200 for right in (a, b))
+    apart = [interval(values[0], values[1:]) for values in (first, second)]
+    assert apart[0].high > apart[1].low
+    difference = paired_difference(second, first)
+    assert difference.low > 0
+    assert not tied(difference)
+    assert tied(paired_difference(first, first))
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"),
+    [
+        (Score(0.1, 0.01, 0.2), False),
+        (Score(-0.1, -0.2, -0.01), False),
+        (Score(0.1, -0.01, 0.2), True),
+        (Score(0.1, 0.0, 0.2), True),
+        (Score(np.nan, np.nan, np.nan), True),
+    ],
+)
+def test_ties(difference, expected):
+    assert tied(difference) is expected

@@ -1,0 +1,278 @@
+"""Signatures: a perceptual hash of a scan that keeps its distances, and the search for its neighbours.
+
+A hash of 64 bits is too coarse for scans of one anatomy: most lie within a few bits of one another, and a copy that
+was moved by two pixels lies farther. So the signature stays a vector of floats, and a scan is looked up several
+times: as it is, and moved, turned and enlarged a little. A copy meets its original in one of these poses.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from medwb.dataset import Dataset
+from medwb.images import to_grey
+from medwb.progress import Progress
+
+Floats = npt.NDArray[np.float32]
+
+SIDE = 64
+"""Height and width, in pixels, at which scans are compared."""
+
+_THUMB, _COARSE = 24, 12  # sides of the blurred thumbnail and of the grid that a signature describes
+_THUMB_BLUR = 1.2  # pixels (of 64), as much as the thumbnail's pixels need
+_BLUR = 2.2  # pixels (of 64) more for signatures: a pixel or two between two poses then hardly matters
+_DIMENSIONS = 48
+_BLOCK = 1024  # frames at a time
+_A_POSE = 4  # neighbours looked at in each pose, the sample itself perhaps among them
+_FITTED_ON = 20_000  # frames that the axes are fitted on
+
+MIN_CONTRAST = 2.0
+"""Grey levels of deviation below which a scan shows nothing that could be recognised."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How a scan is held when it is looked up: content moves by (right, down), turns and grows about the centre.
+
+    Attributes:
+        right: Pixels of 64.
+        down: Pixels of 64.
+        degrees: Counter-clockwise.
+        zoom: Above 1 enlarges.
+        mirrored: Left and right are exchanged first.
+    """
+
+    right: float = 0.0
+    down: float = 0.0
+    degrees: float = 0.0
+    zoom: float = 1.0
+    mirrored: bool = False
+
+    def matrix(self, side: int = SIDE) -> npt.NDArray[np.float64]:
+        """(2, 3): from a pixel (x, y) of the posed scan to where it comes from in the scan itself."""
+        centre = (side - 1) / 2
+        angle, scale = np.deg2rad(self.degrees), side / SIDE
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / self.zoom
+        if self.mirrored:
+            turn = np.diag([-1.0, 1.0]) @ turn
+        moved = np.array([centre + self.right * scale, centre + self.down * scale])
+        return np.column_stack([turn, centre - turn @ moved])
+
+
+# A pair is found when either of the two is posed like the other, so of opposite poses one is enough.
+_UPRIGHT = (
+    Pose(),
+    *(
+        Pose(right, down)
+        for right, down in ((2.5, 0), (0, 2.5), (2, 2), (2, -2), (4, 0), (0, 4), (3.5, 3.5), (3.5, -3.5))
+    ),
+    Pose(degrees=4),
+    *(Pose(x, y, zoom=1.06) for x in (-1.25, 1.25) for y in (-1.25, 1.25)),
+    *(Pose(x, y, zoom=1.11) for x in (-2.5, 2.5) for y in (-2.5, 2.5)),
+)
+
+
+def poses(mirrored: bool = False) -> tuple[Pose, ...]:
+    """The poses in which a scan is looked up; the first is the scan as it is."""
+    if not mirrored:
+        return _UPRIGHT
+    both_ways = {Pose(-p.right, -p.down, -p.degrees, p.zoom) for p in _UPRIGHT if p.zoom == 1} | set(_UPRIGHT)
+    flipped = [Pose(p.right, p.down, p.degrees, p.zoom, True) for p in sorted(both_ways, key=repr)]
+    return (*_UPRIGHT, *flipped)
+
+
+def grey_frames(dataset: Dataset, positions: npt.NDArray[np.int64]) -> Floats:
+    """float32 (n, SIDE, SIDE), 0..255: the samples at these positions, grey and shrunk or enlarged to one size."""
+    import cv2
+
+    frames = dataset.images[dataset.rows[positions]]
+    if frames.shape[3] == 1:
+        frames = frames[..., 0]
+    else:
+        frames = np.stack([to_grey(frame)[..., 0] for frame in frames])
+    if frames.shape[1:] != (SIDE, SIDE):
+        frames = np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames])
+    return frames.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """Signatures of the samples that show something.
+
+    Attributes:
+        positions: int64 (n,): the samples, by position in the dataset's table.
+        thumbs: uint8 (n, 24, 24) thumbnails, from which a signature in any pose is computed.
+        axes: float32 (144, d): from a normalised grid to a signature.
+        upright: float32 (n, d): signatures of the samples as they are.
+    """
+
+    positions: npt.NDArray[np.int64]
+    thumbs: npt.NDArray[np.uint8]
+    axes: Floats
+    upright: Floats
+
+    def posed(self, start: int, stop: int, held: tuple[Pose, ...]) -> Floats:
+        """float32 (poses, n, d): signatures of `thumbs[start:stop]` in each pose."""
+        return np.stack([_grids(self.thumbs[start:stop], pose) @ self.axes for pose in held])
+
+
+def make_signatures(dataset: Dataset, positions: npt.NDArray[np.int64], progress: Progress) -> Signatures:
+    """Signatures of the samples at these positions, without those that show nothing."""
+    thumbs = np.zeros((len(positions), _THUMB, _THUMB), np.uint8)
+    shows = np.zeros(len(positions), bool)
+    shrink = _shrinking()
+
+    def fill(start: int) -> int:
+        frames = grey_frames(dataset, positions[start : start + _BLOCK])
+        small = shrink @ frames @ shrink.T
+        thumbs[start : start + _BLOCK] = np.rint(small)
+        shows[start : start + _BLOCK] = small.std(axis=(1, 2)) > MIN_CONTRAST
+        return len(frames)
+
+    done = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for count in pool.map(fill, range(0, len(positions), _BLOCK)):
+            done += count
+            progress(done, len(positions))
+    positions, thumbs = positions[shows], thumbs[shows]
+    sample = np.linspace(0, len(thumbs) - 1, min(len(thumbs), _FITTED_ON)).astype(np.int64)
+    axes = _principal_axes(_grids(thumbs[sample], Pose()))
+    upright = np.concatenate(
+        [_grids(block, Pose()) @ axes for block in _blocks(thumbs)] or [np.zeros((0, axes.shape[1]), np.float32)]
+    )
+    return Signatures(positions, thumbs, axes, upright)
+
+
+class Candidates(NamedTuple):
+    """Pairs that lie close together when one of the two is posed, the nearest first, each pair once.
+
+    Attributes:
+        posed: int64 (m,): the one that is posed, an index into `Signatures.positions`.
+        other: int64 (m,): the other one.
+        distance: float32 (m,).
+        pose: int16 (m,): number of the pose.
+    """
+
+    posed: npt.NDArray[np.int64]
+    other: npt.NDArray[np.int64]
+    distance: Floats
+    pose: npt.NDArray[np.int16]
+
+
+def neighbours(
+    signatures: Signatures, radius: float, held: tuple[Pose, ...], count: int, progress: Progress
+) -> Candidates:
+    """Look every sample up in every pose among the samples as they are.
+
+    Args:
+        signatures: Of n samples.
+        radius: Largest distance of two signatures, 0..2: for the whole grid it is sqrt(2 - 2 correlation).
+        held: The poses to try.
+        count: Nearest others that a sample is paired with, over all its poses.
+        progress: Called as samples are looked up.
+    """
+    index, total = _index(signatures.upright), len(signatures.upright)
+    found = []
+    for start in range(0, total, _BLOCK):
+        stop = min(start + _BLOCK, total)
+        query = signatures.posed(start, stop, held)
+        squared, other = index.search(query.reshape(-1, query.shape[2]), _A_POSE)
+        found.append(_nearest(start, _by_sample(squared, len(held)), _by_sample(other, len(held)), radius, count))
+        progress(stop, total)
+    if not found:
+        none = np.zeros(0, np.int64)
+        return Candidates(none, none, np.zeros(0, np.float32), np.zeros(0, np.int16))
+    posed, other, squared, pose = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(squared, kind="stable")
+    pair = np.minimum(posed, other)[order] * total + np.maximum(posed, other)[order]
+    order = order[np.sort(np.unique(pair, return_index=True)[1])]
+    distance = np.sqrt(np.maximum(squared[order], 0)).astype(np.float32)
+    return Candidates(posed[order], other[order], distance, pose[order].astype(np.int16))
+
+
+def _by_sample(found: npt.NDArray[Any], poses: int) -> npt.NDArray[Any]:
+    """(poses * n, k) to (n, poses * k)."""
+    return found.reshape(poses, -1, found.shape[1]).transpose(1, 0, 2).reshape(-1, poses * found.shape[1])
+
+
+def _nearest(
+    start: int, squared: Floats, other: npt.NDArray[np.int64], radius: float, count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]:
+    """The nearest `count` different others of each sample: posed, other, squared distance, pose."""
+    by_distance = np.argsort(squared, axis=1, kind="stable")
+    squared, other = np.take_along_axis(squared, by_distance, 1), np.take_along_axis(other, by_distance, 1)
+    posed = np.arange(start, start + len(other))[:, None]
+    by_other = np.argsort(other, axis=1, kind="stable")
+    ordered = np.take_along_axis(other, by_other, 1)
+    again = np.zeros(other.shape, bool)
+    np.put_along_axis(again, by_other[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+    fits = (other >= 0) & (other != posed) & (squared <= radius**2) & ~again
+    fits &= np.cumsum(fits, axis=1) <= count
+    row, column = np.nonzero(fits)
+    return start + row, other[row, column], squared[row, column], by_distance[row, column] // _A_POSE
+
+
+def _index(vectors: Floats) -> Any:
+    """A search index: exact for a few thousand vectors, by cells (inverted file) for more."""
+    import faiss
+
+    total, dimensions = vectors.shape
+    if total < 8000:
+        index: Any = faiss.IndexFlatL2(dimensions)
+    else:
+        cells = int(min(4096, total // 40))
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dimensions), dimensions, cells)
+        index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 48
+        index.cp.niter = 8
+        index.nprobe = 6
+        index.train(vectors)
+    index.add(vectors)
+    return index
+
+
+def _blocks(thumbs: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
+    return (thumbs[start : start + _BLOCK] for start in range(0, len(thumbs), _BLOCK))
+
+
+def _grids(thumbs: npt.NDArray[np.uint8], pose: Pose) -> Floats:
+    """float32 (n, 144): the posed thumbnails on a coarse grid, with mean 0 and length 1."""
+    grids = thumbs.reshape(len(thumbs), _THUMB**2).astype(np.float32) @ _posing(pose)
+    grids -= grids.mean(axis=1, keepdims=True)
+    return grids / np.maximum(np.linalg.norm(grids, axis=1, keepdims=True), 1e-6)
+
+
+@cache
+def _shrinking() -> Floats:
+    """(24, 64): blurs and shrinks one axis."""
+    centres = (np.arange(_THUMB) + 0.5) * SIDE / _THUMB - 0.5
+    weights = np.exp(-0.5 * ((np.arange(SIDE) - centres[:, None]) / _THUMB_BLUR) ** 2)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@cache
+def _posing(pose: Pose) -> Floats:
+    """(576, 144): from a thumbnail to the grid of the posed thumbnail; beyond the edge the edge goes on."""
+    import cv2
+
+    units = np.eye(_THUMB**2, dtype=np.float32).reshape(-1, _THUMB, _THUMB)
+    matrix = pose.matrix(_THUMB)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    rows = []
+    for unit in units:
+        moved = cv2.warpAffine(unit, matrix, (_THUMB, _THUMB), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.GaussianBlur(moved, (0, 0), _BLUR * _THUMB / SIDE, borderType=cv2.BORDER_REPLICATE)
+        rows.append(cv2.resize(moved, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA).ravel())
+    return np.array(rows, np.float32)
+
+
+def _principal_axes(grids: Floats) -> Floats:
+    """(144, d): the directions in which the grids vary most."""
+    centred = grids - grids.mean(axis=0) if len(grids) else grids
+    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    return np.ascontiguousarray(vectors[:, ::-1][:, :_DIMENSIONS], dtype=np.float32)
