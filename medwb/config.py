@@ -9,8 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from medwb.architectures import ARCHITECTURES, Architecture
 from medwb.dataset import Dataset
 from medwb.errors import RequestError, unknown_name
+from medwb.paths import check_name
 
-BASELINE_SETTINGS = ("dataset", "architecture", "channels", "image_size", "scale", "seed")
+BASELINE_SETTINGS = ("dataset", "architecture", "channels", "image_size", "scale", "cleaning", "seed")
 
 
 def _number_or_none(value: object) -> object:
@@ -63,6 +64,8 @@ class RunConfig(BaseModel):
     """Height and width to resize to (area filter); None takes the dataset's."""
     scale: bool = True
     """Divide pixels by 255; otherwise 0..255 goes in."""
+    cleaning: str = "none"
+    """Name of a saved cleaning that the network learns under; "none" for the dataset as it is."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Initial weights, data order and dropout follow from it."""
 
@@ -82,7 +85,7 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
 
     Raises:
         RequestError: An unknown key (with the nearest), a value out of its range, a schedule that could not act,
-            an architecture that is not registered.
+            an architecture that is not registered, a cleaning whose name is not allowed.
     """
     for key in values:
         if key not in RunConfig.model_fields:
@@ -95,6 +98,10 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
         raise RequestError(
             f"{where}: {field}={_short(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"
         ) from None
+    try:
+        check_name(config.cleaning, "cleaning")
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from None
     if not ARCHITECTURES.get(config.architecture).layers:
         for key in values:
             if key not in BASELINE_SETTINGS and getattr(config, key) != RunConfig.model_fields[key].default:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ from medwb.config import RunConfig, input_shape, make_config
 from medwb.dataset import SPLITS, Dataset
 from medwb.errors import RequestError, unknown_name
 from medwb.paths import check_name, replacing, runs_dir, write_text
+
+if TYPE_CHECKING:
+    from medwb.audit.certificate import Certificate
+    from medwb.audit.cleaning import Cleaning
 
 State = Literal["queued", "running", "stopping", "stopped", "finished", "failed"]
 ACTIVE_STATES = ("queued", "running", "stopping")
@@ -63,7 +67,7 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """`config.json`: settings, dataset fingerprint, label names, versions, git commit. Written once."""
+        """`config.json`: settings, dataset, cleaning, leak certificate, versions, git commit. Written once."""
         return self._loaded[0]
 
     @property
@@ -93,6 +97,27 @@ class Run:
     def fingerprint(self) -> str:
         """The dataset's fingerprint when the run was made."""
         return str(self.record["dataset"]["fingerprint"])
+
+    @property
+    def certificate(self) -> "Certificate | None":
+        """Whether the splits that the run saw leak; None for a run from before there were certificates.
+
+        Raises:
+            RequestError: It is damaged, or was changed by hand.
+        """
+        from medwb.audit.certificate import read_certificate
+
+        record = self.record.get("certificate")
+        return None if record is None else read_certificate(record)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the run's scores doubtful, a sentence each: leaks, and samples that its cleaning left out."""
+        try:
+            certificate = self.certificate
+        except RequestError as error:
+            return [str(error)]
+        return certificate.warnings if certificate else []
 
     def status(self) -> dict[str, Any]:
         """`status.json` as it stands; a run whose process is gone is `failed`, never `running`."""
@@ -206,20 +231,50 @@ class Run:
 def check_trainable(config: RunConfig, dataset: Dataset) -> None:
     """Raise RequestError unless a dataset can be trained on as a config says.
 
-    It needs known labels in train and in val, and scans that are large enough for the network.
+    It needs known labels in train and in val, after its cleaning too, and scans that are large enough for the
+    network. Baselines cannot learn from labels that are shares of votes.
     """
     if dataset.name != config.dataset:
         raise RequestError(f"the config names dataset {config.dataset!r}, not {dataset.name!r}")
-    for split in ("train", "val"):
-        if split not in dataset.known_label_splits():
-            raise RequestError(f"dataset {dataset.name!r} has no labelled {split} split; training needs one")
+    _check_labels(dataset, dataset.known_label_splits(), "")
     architecture = ARCHITECTURES.get(config.architecture)
+    if cleaning := run_cleaning(config, dataset):
+        if cleaning.soft and not architecture.layers:
+            raise RequestError(
+                f"{config.architecture} cannot learn from the cleaning {cleaning.name!r}: some of its labels are "
+                "shares of votes; use a cleaning with keep-one-majority, or a network"
+            )
+        labelled = cleaning.labelled_splits(dataset)
+        _check_labels(dataset, labelled, f" after the cleaning {cleaning.name!r}")
     describe_layers(architecture, input_shape(config, dataset), len(dataset.label_names))
+
+
+def _check_labels(dataset: Dataset, labelled: list[str], when: str) -> None:
+    for split in ("train", "val"):
+        if split not in labelled:
+            raise RequestError(f"dataset {dataset.name!r} has no labelled {split} split{when}; training needs one")
+
+
+def run_cleaning(config: RunConfig, dataset: Dataset) -> "Cleaning | None":
+    """The cleaning that a config names, as it is saved now; None for "none".
+
+    Raises:
+        RequestError: There is none of that name, or it is stale or damaged.
+    """
+    if config.cleaning == RunConfig.model_fields["cleaning"].default:
+        return None
+    from medwb.audit.cleaning import open_cleaning
+
+    return open_cleaning(dataset, config.cleaning)
 
 
 def create_run(config: RunConfig, dataset: Dataset) -> Run:
     """Write a run's folder in state `queued`. Raises RequestError as `check_trainable` does."""
+    from medwb.audit.certificate import certify
+
     check_trainable(config, dataset)
+    cleaning = run_cleaning(config, dataset)
+    certificate = certify(dataset, cleaning)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     run = Run(runs_dir() / f"{stamp}-{config.architecture}-s{config.seed}-{secrets.token_hex(2)}")
     run.path.mkdir(parents=True)
@@ -231,11 +286,13 @@ def create_run(config: RunConfig, dataset: Dataset) -> Run:
             "label_names": list(dataset.label_names),
             "image_shape": list(dataset.image_shape),
         },
+        "cleaning": cleaning.describe() if cleaning else None,
+        "certificate": certificate.to_json(),
         "created": time.time(),
         "versions": _versions(),
         "git_commit": _git_commit(),
     }
-    run.update_status(state="queued", epoch=0, epochs=config.epochs, collapsed=False)
+    run.update_status(state="queued", epoch=0, epochs=config.epochs, collapsed=False, warnings=certificate.warnings)
     write_text(run.path / "config.json", json.dumps(record, indent=1) + "\n")
     return run
 

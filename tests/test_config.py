@@ -23,6 +23,8 @@ def test_every_field_is_documented():
         ({"plateau_patience": 2, "plateau_floor": 1e-3}, "could never act"),
         ({"architecture": "svc", "epochs": 3}, "epochs does nothing for the baseline svc"),
         ({"channels": 2}, "channels=2"),
+        ({"cleaning": "../x"}, r"runs.yaml: cleaning name '../x' is not allowed"),
+        ({"cleaning": ""}, "cleaning name '' is not allowed"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
@@ -99,6 +101,12 @@ def test_what_a_selection_names_is_no_setting(key):
 def test_a_schedule_that_early_stopping_forestalls_is_refused():
     with pytest.raises(RequestError, match="training would stop before the learning rate falls"):
         make_configs("demo", select_architectures(["cnn-2"]), {"plateau_patience": 5})
+
+
+def test_baselines_learn_under_a_cleaning_too():
+    configs = make_configs("demo", select_architectures(["cnn-2", "svc"]), {"cleaning": "drop-constant"})
+    assert [config.cleaning for config in configs] == ["drop-constant", "drop-constant"]
+    assert [changed_settings(config) for config in configs] == ["cleaning=drop-constant"] * 2
 
 
 @pytest.mark.parametrize("value", ["inf", "nan"])

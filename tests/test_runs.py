@@ -8,8 +8,11 @@ import time
 import numpy as np
 import pytest
 from conftest import finish_run, write_dataset
+from test_audit_leaks import audited, make_dataset
 
+from medwb.audit.cleaning import make_cleaning, remove_cleaning, save_cleaning
 from medwb.config import make_config
+from medwb.dataset import open_dataset
 from medwb.errors import RequestError
 from medwb.paths import write_text
 from medwb.runs import create_run, finished_runs, list_runs, open_run
@@ -118,8 +121,6 @@ def test_a_dataset_without_labels_to_learn_is_refused(home):
     table = pd.read_parquet(tiny.path / "samples.parquet")
     table.loc[table["split"] == "val", ["edema", "mass", "effusion"]] = np.nan
     table.to_parquet(tiny.path / "samples.parquet", index=False)
-    from medwb.dataset import open_dataset
-
     with pytest.raises(RequestError, match="no labelled val split"):
         queued(open_dataset("tiny"))
     assert list_runs() == []
@@ -148,3 +149,59 @@ def test_one_damaged_status_does_not_stop_the_others(tiny, content):
     assert [run.state for run in list_runs()] == ["failed", "queued"]
     assert "status.json is damaged" in damaged.status()["error"]
     assert fine.state == "queued"
+
+
+@pytest.fixture
+def disputed(home):
+    """A dataset of which two train samples contradict one another."""
+    return make_dataset("aabcdefg", "ttttvvee", [0, 1] * 4)
+
+
+def clean(dataset, *policies, **settings):
+    cleaning = make_cleaning(audited(dataset), policies, **settings)
+    save_cleaning(cleaning)
+    return cleaning
+
+
+def test_a_run_records_its_cleaning(disputed):
+    cleaning = clean(disputed, "keep-one-soft")
+    record = json.loads((queued(disputed, cleaning="keep-one-soft").path / "config.json").read_text())
+    assert record["config"]["cleaning"] == "keep-one-soft"
+    assert record["cleaning"]["digest"] == cleaning.digest == record["certificate"]["cleaning"]
+    assert record["cleaning"]["excluded"] == {"train": 1, "val": 0, "test": 0}
+    assert record["cleaning"]["labels"]["train"] == 1
+    assert record["dataset"]["fingerprint"] == disputed.fingerprint
+    assert queued(disputed).record["cleaning"] is None
+
+
+def test_a_cleaning_that_is_not_there_is_refused_with_the_way_out(disputed):
+    with pytest.raises(RequestError, match=r"there is no cleaning of made yet; `medwb clean made --policy POLICY`"):
+        queued(disputed, cleaning="keep-one-soft")
+    clean(disputed, "keep-one-soft")
+    with pytest.raises(RequestError, match="did you mean keep-one-soft"):
+        queued(disputed, cleaning="keep-one-sof")
+    remove_cleaning(disputed, "keep-one-soft")
+    assert list_runs() == []
+
+
+def test_a_stale_cleaning_is_refused(disputed):
+    clean(disputed, "keep-one-soft")
+    facts = disputed.path / "dataset.json"
+    facts.write_text(facts.read_text().replace(disputed.fingerprint, "0" * 16))
+    with pytest.raises(RequestError, match="cleaning 'keep-one-soft' is stale"):
+        queued(open_dataset("made"), cleaning="keep-one-soft")
+
+
+def test_baselines_cannot_learn_from_shares_of_votes(disputed):
+    clean(disputed, "keep-one-soft")
+    with pytest.raises(RequestError, match="svc cannot learn from the cleaning 'keep-one-soft'"):
+        queued(disputed, architecture="svc", cleaning="keep-one-soft")
+    clean(disputed, "keep-one-negative")
+    assert queued(disputed, architecture="svc", cleaning="keep-one-negative").record["cleaning"]["soft"] is False
+
+
+def test_a_cleaning_that_leaves_nothing_to_learn_is_refused(home):
+    dataset = make_dataset("aabc", "ttvv", [0, 1, 0, 1])
+    clean(dataset, "drop-contradictions")
+    with pytest.raises(RequestError, match="no labelled train split after the cleaning 'drop-contradictions'"):
+        queued(dataset, cleaning="drop-contradictions")

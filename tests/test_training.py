@@ -9,8 +9,11 @@ import time
 import h5py
 import numpy as np
 import pytest
+from conftest import write_dataset
+from test_audit_leaks import audited
 
 from medwb.architectures import ARCHITECTURES
+from medwb.audit.cleaning import make_cleaning, save_cleaning
 from medwb.config import RunConfig, make_config
 from medwb.runs import create_run
 from medwb.training.data import RunData
@@ -130,8 +133,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert process.stderr.startswith("usage: ")
 
 
-def run_data(dataset, **settings):
-    return RunData(dataset, RunConfig(dataset=dataset.name, architecture="fcnn-1", **settings))
+def run_data(dataset, cleaning=None, **settings):
+    return RunData(dataset, RunConfig(dataset=dataset.name, architecture="fcnn-1", **settings), cleaning)
 
 
 def test_an_epoch_sees_every_sample_once_in_an_order_of_its_own(tiny):
@@ -176,3 +179,80 @@ def test_stopping_between_labels_keeps_no_half_answers(tiny):
     assert process.wait(60) == 0
     assert run.state == "stopped"
     assert run.predicted_splits() == []
+
+
+def disputing(dataset):
+    """An audit that takes the first ten train samples, and the first two val samples, for near copies."""
+    train, val = (np.flatnonzero(dataset.samples["split"] == split) for split in ("train", "val"))
+    return audited(dataset, [(train[0], other) for other in train[1:10]] + [(val[0], val[1])])
+
+
+def test_a_cleaned_epoch_teaches_shares_of_votes_and_leaves_out_what_leaves(tiny):
+    audit = disputing(tiny)
+    cleaning = make_cleaning(audit, ["keep-one-soft"])
+    data = run_data(tiny, cleaning, batch_size=1000)
+    (batch,) = data.epoch(1, np.arange(3), 0)
+    assert len(batch.images) == 144 - 9
+    share = tiny.labels[:10].mean(axis=0)
+    assert (np.abs(batch.targets - share) < 1e-6).all(axis=1).sum() == 1
+    assert len(data.split("train")) == 144
+    assert np.array_equal(data.split("train").labels, tiny.split("train").labels)
+    assert data.train_positions.tolist() == [0, *range(10, 144)]
+    assert len(data.val) == len(data.split("val"))
+    assert "135 of 144 samples stay" in data.describe()[0]
+    assert run_data(tiny).describe() == []
+
+
+def test_what_is_watched_is_cleaned_only_when_the_cleaning_touches_it(home):
+    tiny = write_dataset(seed=1)
+    cleaning = make_cleaning(disputing(tiny), ["drop-contradictions"], splits=("val",))
+    data = run_data(tiny, cleaning)
+    assert len(data.train) == 144
+    assert data.val_positions.tolist() == list(range(2, 48))
+    assert len(data.split("val")) == 48
+
+
+def test_shares_of_votes_weigh_as_their_parts(tiny):
+    cleaning = make_cleaning(disputing(tiny), ["keep-one-soft"])
+    (batch,) = run_data(tiny, cleaning, class_weights="balanced", batch_size=1000).epoch(1, np.arange(3), 0)
+    yes = batch.targets.sum(axis=0, dtype=float)
+    expected = batch.targets * 135 / (2 * yes) + (1 - batch.targets) * 135 / (2 * (135 - yes))
+    assert np.allclose(batch.weights, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["binary", "categorical"])
+def test_networks_learn_under_a_cleaning_and_answer_all_samples_as_imported(tiny, loss):
+    cleaning = make_cleaning(disputing(tiny), ["keep-one-soft"], splits=("train", "val"), name="soft")
+    save_cleaning(cleaning)
+    run, process = train(tiny, architecture="fcnn-1", epochs=6, batch_size=16, loss=loss, cleaning="soft")
+    assert process.returncode == 0, process.stderr
+    assert run.history()["val_f1"].max() > 0.75
+    assert np.isfinite(run.history()[["train_loss", "val_loss"]]).all(axis=None)
+    for split in ("train", "val", "test"):
+        answer = run.predictions(split)
+        assert answer.ids.tolist() == tiny.split(split).samples["id"].tolist()
+        assert np.array_equal(answer.y_true, tiny.split(split).labels)
+    log = (run.path / "log.txt").read_text()
+    assert f"cleaning soft ({cleaning.digest}): train: 135 of 144 samples stay" in log
+    assert "touches val: 1 sample out" in log
+    assert "the cleaning leaves out samples (1 of val)" in log
+
+
+def test_a_baseline_learns_under_a_cleaning(tiny):
+    save_cleaning(make_cleaning(disputing(tiny), ["drop-contradictions"]))
+    run, process = train(tiny, architecture="logistic-regression", cleaning="drop-contradictions")
+    assert process.returncode == 0, process.stderr
+    assert "fitting edema on 134 samples" in (run.path / "log.txt").read_text()
+    assert len(run.predictions("train").ids) == 144
+
+
+def test_a_cleaning_that_was_changed_since_the_launch_is_refused(tiny):
+    audit = disputing(tiny)
+    save_cleaning(make_cleaning(audit, ["drop-contradictions"], name="mine"))
+    run = create_run(make_config({"dataset": "tiny", "architecture": "fcnn-1", "cleaning": "mine"}), tiny)
+    save_cleaning(make_cleaning(audit, ["contradictions-unknown"], name="mine"))
+    process = subprocess.run([sys.executable, "-m", "medwb.training", str(run.path)], capture_output=True, text=True)
+    assert process.returncode == 2
+    assert f"cleaning 'mine' has changed since run {run.id} was made" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert run.state == "failed"

@@ -10,10 +10,11 @@ from types import FrameType
 import numpy as np
 
 from medwb.architectures import ARCHITECTURES
-from medwb.dataset import open_dataset
+from medwb.audit.cleaning import Cleaning
+from medwb.dataset import Dataset, open_dataset
 from medwb.errors import RequestError
 from medwb.metrics import collapsed_labels
-from medwb.runs import Predictions, Run
+from medwb.runs import Predictions, Run, run_cleaning
 from medwb.training.data import RunData
 from medwb.training.reporting import Reporter
 
@@ -22,7 +23,8 @@ def train(run: Run) -> str:
     """Train a run and return its final state, "finished" or "stopped".
 
     Raises:
-        RequestError: The dataset is gone or has changed since the run was made, or the run is over already.
+        RequestError: The dataset or the cleaning is gone or has changed since the run was made, or the run is over
+            already.
     """
     dataset = open_dataset(run.config.dataset)
     if dataset.fingerprint != run.fingerprint:
@@ -30,17 +32,22 @@ def train(run: Run) -> str:
             f"dataset {dataset.name!r} has changed since run {run.id} was made "
             f"({run.fingerprint} then, {dataset.fingerprint} now); launch a new one"
         )
+    cleaning = _cleaning(run, dataset)
     reporter = Reporter(run)
     signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(reporter, frame))
     if not run.claim():
         raise RequestError(f"run {run.id} is {run.state}; launch a new one")
     architecture = ARCHITECTURES.get(run.config.architecture)
-    data = RunData(dataset, run.config)
+    data = RunData(dataset, run.config, cleaning)
     if architecture.layers:
         from medwb.training.network import train_network as train_model
     else:
         from medwb.training.baseline import train_baseline as train_model
     logging.info("%s on %s (%s), %s", architecture.name, dataset.name, dataset.fingerprint, run.config)
+    for line in data.describe():
+        logging.info("%s", line)
+    for warning in run.warnings:
+        logging.warning("%s", warning)
     with reporter:
         scores = train_model(run, data, reporter)
     if scores is None:
@@ -52,7 +59,7 @@ def train(run: Run) -> str:
         for split in dataset.splits
     }
     run.save_predictions(answers)
-    learnable = [len(np.unique(column[~np.isnan(column)])) > 1 for column in data.split("train").labels.T]
+    learnable = [len(np.unique(column[~np.isnan(column)])) > 1 for column in data.train.labels.T]
     collapsed = [
         label
         for label, flat, known in zip(
@@ -66,6 +73,18 @@ def train(run: Run) -> str:
     run.update_status(state=state, eta=0, collapsed=bool(collapsed), collapsed_labels=collapsed, **reporter.totals())
     logging.info("%s", state)
     return state
+
+
+def _cleaning(run: Run, dataset: Dataset) -> Cleaning | None:
+    """The run's cleaning; it must be the one that the run was made with."""
+    cleaning = run_cleaning(run.config, dataset)
+    then = (run.record.get("cleaning") or {}).get("digest")
+    if cleaning is not None and cleaning.digest != then:
+        raise RequestError(
+            f"cleaning {cleaning.name!r} has changed since run {run.id} was made ({then} then, {cleaning.digest} "
+            "now); launch a new one"
+        )
+    return cleaning
 
 
 def _request_stop(reporter: Reporter, frame: FrameType | None) -> None:

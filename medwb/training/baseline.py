@@ -29,16 +29,17 @@ def train_baseline(run: Run, data: RunData, reporter: Reporter) -> dict[str, Sco
     architecture, names = ARCHITECTURES.get(run.config.architecture), data.dataset.label_names
     assert architecture.estimator is not None
     pixels = {split: _flat(data, split) for split in data.dataset.splits}
+    learned = pixels["train"][data.train_positions]
     scores = {split: np.zeros((len(flat), len(names)), np.float32) for split, flat in pixels.items()}
     for index, name in enumerate(names):
-        truth = data.split("train").labels[:, index]
+        truth = data.train.labels[:, index]
         known = ~np.isnan(truth)
         classifier = architecture.estimator(run.config.seed)
         if len(np.unique(truth[known])) < 2:
             logging.warning("%s: only one answer among %d training samples: predicted always", name, known.sum())
             classifier = DummyClassifier(strategy="prior")
         logging.info("fitting %s on %d samples", name, known.sum())
-        classifier.fit(pixels["train"][known], truth[known].astype(int))
+        classifier.fit(learned[known], truth[known].astype(int))
         for split, answer in scores.items():
             answer[:, index] = _score(classifier, pixels[split])
         reporter.step(index + 1, len(names), 1, name)

@@ -108,7 +108,7 @@ def _train_head(
             "loss": np.average(losses, weights=sizes)
         }
         val_scores = predict(data, "val")
-        val = _summary(data.split("val").labels[:, labels], val_scores)
+        val = _summary(data.val.labels[:, labels], val_scores[data.val_positions])
         row = {"head": head, "epoch": epoch, "learning_rate": float(optimizer.learning_rate)}
         row |= {f"train_{key}": value for key, value in train.items()} | {f"val_{key}": v for key, v in val.items()}
         reporter.epoch(row | {"seconds": time.monotonic() - started}, bool(collapsed_labels(val_scores).any()))
@@ -157,7 +157,7 @@ def _step(
         with tf.GradientTape() as tape:
             logits = network(images, training=True)
             if config.loss == "categorical":
-                classes = tf.one_hot(tf.cast(targets, tf.int32), 2)
+                classes = tf.stack([1 - targets, targets], axis=-1)
                 losses = tf.nn.softmax_cross_entropy_with_logits(classes, logits)
             else:
                 losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
@@ -190,11 +190,16 @@ def _predictor(network: keras.Model, config: RunConfig) -> Callable[[RunData, st
 
 
 def _summary(y_true: npt.NDArray[Any], y_score: Scores) -> dict[str, float]:
-    """Cross-entropy (nats a known label), macro F1 at 0.5 and accuracy; NaN for what is undefined."""
+    """Cross-entropy (nats a known label), macro F1 at 0.5 and accuracy; NaN for what is undefined.
+
+    A label that is a share of votes counts in the cross-entropy alone: it has no right answer.
+    """
     known = ~np.isnan(y_true)
-    likely = np.clip(np.where(y_true == 1, y_score, 1 - y_score)[known].astype(np.float64), 1e-7, 1)
+    yes, no = (np.log(np.clip(score[known].astype(np.float64), 1e-7, 1)) for score in (y_score, 1 - y_score))
+    entropy = -(y_true[known] * yes + (1 - y_true[known]) * no)
+    y_true = np.where((y_true == 0) | (y_true == 1), y_true, np.nan)
     macro = {name: float(average(evaluate(name, y_true, y_score), "macro")[0]) for name in ("f1", "accuracy")}
-    return {"loss": float(-np.log(likely).mean()) if likely.size else math.nan, **macro}
+    return {"loss": float(entropy.mean()) if entropy.size else math.nan, **macro}
 
 
 def _write_architecture(run: Run, data: RunData) -> None:
