@@ -1,10 +1,10 @@
-"""The per-architecture F1 table: recomputed from saved predictions, every score with its interval."""
+"""The per-architecture F1 table: recomputed from saved predictions, every score with its interval and its ceiling."""
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from medwb.architectures import ARCHITECTURES, describe_layers, total_parameters
+from medwb.audit.ceiling import ceiling
+from medwb.audit.contradictions import contradictory_samples
+from medwb.audit.sets import exact_sets
 from medwb.config import changed_settings, input_shape, network_outputs
 from medwb.dataset import Dataset, open_dataset
 from medwb.errors import RequestError, unknown_name
 from medwb.metrics import METRICS, average, collapsed_labels, evaluate, support
 from medwb.runs import Predictions, Run, finished_runs
-from medwb.statistics import DRAWS, Score, bootstrap_weights, interval
+from medwb.statistics import DRAWS, Score, bootstrap_weights, interval, mean_over_seeds
 from medwb.strict_json import nan_to_none
 
 SCORE_TITLES = {"macro_f1": "Macro F1", "weighted_f1": "Weighted F1"} | {
@@ -25,6 +28,10 @@ SCORE_TITLES = {"macro_f1": "Macro F1", "weighted_f1": "Weighted F1"} | {
 }
 SCORES = tuple(SCORE_TITLES)
 """Scores of the table that are averaged over labels: macro, but for `weighted_f1`. Every metric is one."""
+
+AGREEING = "agreeing_macro_f1"
+"""Macro F1 on the samples that are in no set of identical images with contradictory labels."""
+SCORE_TITLES[AGREEING] = "Macro F1, agreeing scans"
 
 
 _BLOCK = 64  # weightings scored at a time
@@ -40,10 +47,18 @@ class ScoreTable:
         label_names: The labels.
         rows: One row an architecture and setting, the best macro F1 first. Columns: `architecture`, `title`,
             `settings` (what differs from the defaults), `runs` (number of seeds), `run_ids`; for each label
-            `f1:<label>` and each of `SCORES` the mean over seeds, with `<name>_low` and `<name>_high` (95 %);
+            `f1:<label>`, each of `SCORES` and `AGREEING` the mean over seeds, with `<name>_low` and `<name>_high`
+            (95 %);
             `parameters` (NaN for baselines), `train_seconds` (mean), `reference_score` (NaN where the study
             reports none), `collapsed`.
-        notes: What a reader must know: stale runs, labels whose scores are undefined, collapsed networks.
+        notes: What a reader must know: stale runs, labels whose scores are undefined, collapsed networks,
+            contradictory samples.
+        ceiling: For `f1:<label>` and `SCORES` the best that any function of the image can reach on the split, since
+            identical images get one answer (`medwb.audit.ceiling`); NaN where it is undefined or not known. An
+            interval may reach above it: its replicates draw other samples, which have other ceilings.
+        bound: Columns whose ceiling is an upper bound that perhaps nothing reaches.
+        contradictory: Samples of the split in a set of identical images whose labels contradict. Where it is 0,
+            `AGREEING` equals macro F1 and is not shown.
     """
 
     dataset: str
@@ -51,11 +66,24 @@ class ScoreTable:
     label_names: tuple[str, ...]
     rows: pd.DataFrame
     notes: list[str]
+    ceiling: dict[str, float] = field(default_factory=dict)
+    bound: tuple[str, ...] = ()
+    contradictory: int = 0
 
     @property
     def score_columns(self) -> list[str]:
-        """Names of the columns that hold a score with an interval."""
-        return [*(f"f1:{label}" for label in self.label_names), *SCORES]
+        """Names of the columns that are shown and hold a score with an interval."""
+        columns = [*(f"f1:{label}" for label in self.label_names), *SCORES]
+        return [*columns, AGREEING] if self.contradictory else columns
+
+    @property
+    def capped(self) -> dict[str, float]:
+        """The ceilings that are below 1."""
+        return {column: value for column, value in self.ceiling.items() if value < 1}
+
+    def ceiling_text(self, column: str) -> str:
+        """The ceiling of a column, "0.825", with "≤ " before a bound; a dash where there is none."""
+        return ("≤ " if column in self.bound else "") + _number(self.ceiling.get(column, math.nan), ".3f")
 
     def score(self, row: int, column: str) -> Score:
         """One cell with its interval."""
@@ -63,29 +91,35 @@ class ScoreTable:
         return Score(cells[column], cells[f"{column}_low"], cells[f"{column}_high"])
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON: a score is {"value", "low", "high"}, undefined is null."""
+        """The documented JSON: a score is {"value", "low", "high"}, a ceiling is a number, undefined is null."""
         rows = []
         for position, cells in enumerate(self.rows.to_dict("records")):
             row = {key: cells[key] for key in ("architecture", "settings", "runs", "run_ids", "collapsed")}
             row["f1"] = {label: self.score(position, f"f1:{label}")._asdict() for label in self.label_names}
-            row |= {name: self.score(position, name)._asdict() for name in SCORES}
+            row |= {name: self.score(position, name)._asdict() for name in (*SCORES, AGREEING)}
             row |= {key: cells[key] for key in ("parameters", "train_seconds", "reference_score")}
             rows.append(row)
-        table: dict[str, Any] = nan_to_none(
-            {"dataset": self.dataset, "split": self.split, "rows": rows, "notes": self.notes}
-        )
+        ceiling: dict[str, Any] = {"f1": {label: self.ceiling.get(f"f1:{label}") for label in self.label_names}}
+        ceiling |= {name: self.ceiling.get(name) for name in SCORES} | {"bound": list(self.bound)}
+        facts = {"ceiling": ceiling, "contradictory_samples": self.contradictory, "notes": self.notes}
+        table: dict[str, Any] = nan_to_none({"dataset": self.dataset, "split": self.split, "rows": rows, **facts})
         return table
 
     def to_csv(self) -> str:
-        """All columns, one line a row."""
-        rows = self.rows.assign(run_ids=self.rows["run_ids"].map(" ".join))
+        """All columns, one line a row of the table.
+
+        Ceilings are columns, `<name>_ceiling`, with the same value on every line, so that each line is a run's.
+        """
+        ceilings = {f"{column}_ceiling": value for column, value in self.ceiling.items()}
+        rows = self.rows.assign(run_ids=self.rows["run_ids"].map(" ".join), **ceilings)
         return str(rows.to_csv(index=False))
 
     def to_markdown(self) -> str:
-        """A table for a README or a paper: value [low, high]."""
+        """A table for a README or a paper: value [low, high]; the last row has the ceiling where one is below 1."""
         titles = ["Architecture", "Settings", "Runs", *(f"F1 {label}" for label in self.label_names)]
         short = SCORE_TITLES | {"average_precision": "AP"}
-        titles += [*(short[name] for name in SCORES), "Parameters", "Training, s", "Reference F1"]
+        titles += [short[name] for name in self.score_columns[len(self.label_names) :]]
+        titles += ["Parameters", "Training, s", "Reference F1"]
         lines = [_pipe(titles), _pipe("---" for _ in titles)]
         for position, cells in enumerate(self.rows.to_dict("records")):
             name = cells["title"] + (" (collapsed)" if cells["collapsed"] else "")
@@ -93,6 +127,9 @@ class ScoreTable:
             facts += [str(self.score(position, column)) for column in self.score_columns]
             facts += [_number(cells["parameters"], ",.0f"), _number(cells["train_seconds"], ".1f")]
             lines.append(_pipe([*facts, _number(cells["reference_score"], ".3f")]))
+        if self.capped:
+            values = map(self.ceiling_text, self.score_columns)
+            lines.append(_pipe(["Ceiling (identical scans that contradict)", "", "", *values, "–", "–", "–"]))
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)]) + "\n"
 
 
@@ -119,14 +156,17 @@ def f1_table(dataset: str | Dataset, split: str = "val", *, draws: int = DRAWS, 
         raise unknown_name(f"split of {data.name}", split, data.splits)
     fresh, stale = finished_runs(data)
     notes = [f"{len(stale)} runs are left out: {data.name} has changed since they were trained"] if stale else []
-    samples = data.split(split).samples
+    part = data.split(split)
+    samples = part.samples
+    identical = exact_sets(part)
+    agreeing = ~contradictory_samples(part.labels, identical)
     drawn = bootstrap_weights(samples["group"].to_numpy(str), draws)
     weights = np.vstack([np.ones((1, len(samples)), np.uint16), drawn])
     order = pd.Index(samples["id"])
 
     def row_or_problem(runs: list[Run]) -> dict[str, Any] | RequestError:
         try:
-            return _row(data, split, runs, order, weights, threshold)
+            return _row(data, split, runs, order, weights, threshold, agreeing)
         except RequestError as error:
             return error
 
@@ -142,7 +182,7 @@ def f1_table(dataset: str | Dataset, split: str = "val", *, draws: int = DRAWS, 
             f"no run on {data.name!r} is finished yet; start one: `medwb train {data.name} -a reference`"
         )
     table = pd.DataFrame(rows).sort_values("macro_f1", ascending=False, kind="stable", ignore_index=True)
-    positives = (data.split(split).labels == 1).sum(0)
+    positives = (part.labels == 1).sum(0)
     for label, count in zip(data.label_names, positives, strict=True):
         if count == 0:
             notes.append(f"{label} has no positive in {split}: its F1, average precision and AUC are undefined")
@@ -150,7 +190,48 @@ def f1_table(dataset: str | Dataset, split: str = "val", *, draws: int = DRAWS, 
         notes.append(
             f"{f'{title} {settings}'.strip()} has collapsed: it gives every image the same answer for a label"
         )
-    return ScoreTable(data.name, split, data.label_names, table, notes)
+    titles = [f"{cells['title']} {cells['settings']}".strip() for cells in table.to_dict("records")]
+    by_id = {run.id: run for run in fresh}
+    notes += certificate_notes(
+        {title: [by_id[name] for name in ids] for title, ids in zip(titles, table["run_ids"], strict=True)}
+    )
+    best = ceiling(part.labels, identical)
+    limits = dict(zip((f"f1:{label}" for label in data.label_names), best["f1"].tolist(), strict=True))
+    limits |= {name: best.get(name, math.nan) for name in SCORES}
+    contradictory = int((~agreeing).sum())
+    if contradictory:
+        notes.append(
+            f"{contradictory:,} of {len(part):,} samples of {split} are identical images whose labels contradict: "
+            f"whatever a model answers, macro F1 is at most {limits['macro_f1']:.3f}; "
+            f'"{SCORE_TITLES[AGREEING]}" leaves them out'
+        )
+    return ScoreTable(data.name, split, data.label_names, table, notes, limits, tuple(best["bound"]), contradictory)
+
+
+def certificate_notes(rows: Mapping[str, Sequence[Run]]) -> list[str]:
+    """What the leak certificates of a table's rows say: one note for all that say the same, with rows and hashes.
+
+    Args:
+        rows: What the table calls each row, to its runs.
+    """
+    notes: dict[str, dict[str, None]] = {}
+    for title, runs in rows.items():
+        for run in runs:
+            said, stamp = _certified(run)
+            notes.setdefault(said, {})[f"{title} ({stamp})" if stamp else title] = None
+    return [f"{said}: {', '.join(titles)}" for said, titles in notes.items()]
+
+
+def _certified(run: Run) -> tuple[str, str]:
+    """What a run's certificate says, and the start of its hash."""
+    try:
+        certificate = run.certificate
+    except RequestError as error:
+        return str(error), ""
+    if certificate is None:
+        return "no leak certificate, since trained before there were any", ""
+    near = "" if certificate.checked["near"] else ", near copies not looked at"
+    return "; ".join(certificate.warnings or [f"certified to have no leak{near}"]), certificate.hash[:8]
 
 
 def parameter_count(run: Run, dataset: Dataset) -> float:
@@ -171,11 +252,19 @@ def _same_but_for_seed(runs: list[Run]) -> Iterable[list[Run]]:
 
 
 def _row(
-    dataset: Dataset, split: str, runs: list[Run], order: pd.Index, weights: npt.NDArray[np.uint16], threshold: float
+    dataset: Dataset,
+    split: str,
+    runs: list[Run],
+    order: pd.Index,
+    weights: npt.NDArray[np.uint16],
+    threshold: float,
+    agreeing: npt.NDArray[np.bool_],
 ) -> dict[str, Any]:
     entry = ARCHITECTURES.get(runs[0].config.architecture)
-    answers = [_aligned(run, split, order) for run in runs]
-    columns = _mean_over_seeds([_scores(answer, weights, threshold) for answer in answers], dataset.label_names)
+    answers = [aligned_predictions(run, split, order) for run in runs]
+    columns = _mean_over_seeds(
+        [_scores(answer, weights, threshold, agreeing) for answer in answers], dataset.label_names
+    )
     row: dict[str, Any] = {
         "architecture": entry.name,
         "title": entry.title,
@@ -198,7 +287,7 @@ def _collapsed(answer: Predictions) -> bool:
     return bool((collapsed_labels(answer.y_score) & told_apart).any())
 
 
-def _aligned(run: Run, split: str, order: pd.Index) -> Predictions:
+def aligned_predictions(run: Run, split: str, order: pd.Index) -> Predictions:
     """A run's answers in the dataset's order. Raises RequestError when they are for other samples."""
     answer = run.predictions(split)
     position = pd.Index(answer.ids).get_indexer(order)
@@ -208,20 +297,21 @@ def _aligned(run: Run, split: str, order: pd.Index) -> Predictions:
 
 
 def _scores(
-    answer: Predictions, weights: npt.NDArray[np.uint16], threshold: float
+    answer: Predictions, weights: npt.NDArray[np.uint16], threshold: float, agreeing: npt.NDArray[np.bool_]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Each score under each weighting: "f1" (B, L), and (B,) for those that are averaged over labels.
 
     Weightings are taken in blocks that fit into a processor's cache: it is faster, and a web server stays small.
     """
     blocks = [
-        _block_scores(answer, weights[start : start + _BLOCK], threshold) for start in range(0, len(weights), _BLOCK)
+        _block_scores(answer, weights[start : start + _BLOCK], threshold, agreeing)
+        for start in range(0, len(weights), _BLOCK)
     ]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def _block_scores(
-    answer: Predictions, weights: npt.NDArray[np.uint16], threshold: float
+    answer: Predictions, weights: npt.NDArray[np.uint16], threshold: float, agreeing: npt.NDArray[np.bool_]
 ) -> dict[str, npt.NDArray[np.float64]]:
     values = {
         name: evaluate(name, answer.y_true, answer.y_score, threshold=threshold, weights=weights)
@@ -229,6 +319,11 @@ def _block_scores(
     }
     scores = {"f1": values["f1"], "macro_f1": average(values["f1"], "macro")}
     scores["weighted_f1"] = average(values["f1"], "weighted", support(answer.y_true, weights))
+    scores[AGREEING] = scores["macro_f1"]
+    if not agreeing.all():  # the same replicates, without the samples that contradict
+        truth, score = answer.y_true[agreeing], answer.y_score[agreeing]
+        f1 = evaluate("f1", truth, score, threshold=threshold, weights=weights[:, agreeing])
+        scores[AGREEING] = average(f1, "macro")
     return scores | {name: average(values[name], "macro") for name in values if name != "f1"}
 
 
@@ -236,13 +331,7 @@ def _mean_over_seeds(
     runs: list[dict[str, npt.NDArray[np.float64]]], label_names: tuple[str, ...]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Column name to (B,): row 0 averages all seeds, each further replicate the seeds that it drew."""
-    replicates = len(runs[0]["macro_f1"])
-    drawn = np.random.default_rng(1).integers(len(runs), size=(replicates, len(runs)))
-    drawn[0] = np.arange(len(runs))
-    means = {}
-    for name in runs[0]:
-        stacked = np.stack([scores[name] for scores in runs], axis=1)  # (B, seeds, ...)
-        means[name] = stacked[np.arange(replicates)[:, None], drawn].mean(1)
+    means = {name: mean_over_seeds(np.stack([scores[name] for scores in runs])) for name in runs[0]}
     per_label = means.pop("f1")
     return {f"f1:{label}": per_label[:, index] for index, label in enumerate(label_names)} | means
 

@@ -43,14 +43,20 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
 
 @contextmanager
-def rich_progress(description: str) -> Iterator[Progress]:
-    """A bar with an estimate on standard error; nothing where that is no terminal."""
+def rich_progress(description: str, *, counts: bool = True) -> Iterator[Progress]:
+    """A bar with an estimate on standard error; nothing where that is no terminal.
+
+    Args:
+        description: What is being done.
+        counts: Whether what is done is counted in things that mean something; otherwise a share is shown.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    columns = (TextColumn(description), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    done_column = MofNCompleteColumn() if counts else TaskProgressColumn()
+    columns = (TextColumn(description), BarColumn(), done_column, TimeRemainingColumn())
     with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -73,7 +79,7 @@ def _run_bars(runs: "Sequence[Run]") -> Iterator[Any]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks = [bars.add_task(run.config.architecture, total=None, left="queued", start=False) for run in runs]
+        tasks = [bars.add_task(_what(run), total=None, left="queued", start=False) for run in runs]
 
         def show(statuses: list[dict[str, Any]]) -> None:
             for task, status in zip(tasks, statuses, strict=True):
@@ -87,6 +93,13 @@ def _run_bars(runs: "Sequence[Run]") -> Iterator[Any]:
                     bars.stop_task(task)
 
         yield show
+
+
+def _what(run: "Run") -> str:
+    """What tells a run from those beside it: "cnn-2 keep-one-soft s0"."""
+    config = run.config
+    cleaning = "" if config.cleaning == "none" else f" {config.cleaning}"
+    return f"{config.architecture}{cleaning} s{config.seed}"
 
 
 def by(shape: Sequence[int]) -> str:

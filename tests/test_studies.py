@@ -1,0 +1,283 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import write_dataset
+
+from medwb.audit import open_audit, run_audit
+from medwb.audit.cleaning import (
+    POLICIES,
+    cleaning_names,
+    make_cleaning,
+    open_cleaning,
+    remove_cleaning,
+    save_cleaning,
+)
+from medwb.audit.contradictions import contradictory_samples
+from medwb.config import make_config
+from medwb.dataset import Dataset, allocate_images, new_dataset, open_dataset, save_dataset
+from medwb.errors import RequestError
+from medwb.metrics import average, evaluate
+from medwb.runs import Predictions, Run, create_run, list_runs, open_run
+from medwb.statistics import bootstrap_weights
+from medwb.studies import STUDIES, Plan, Variant, start_study, study_table
+from medwb.studies.study import Study
+from medwb.table import certificate_notes
+
+
+@pytest.fixture(scope="module")
+def audited_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MEDWB_HOME with a dataset and its audit: a third of the frames are black, with arbitrary labels."""
+    folder = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDWB_HOME", str(folder))
+        plain = write_dataset("plain", 90)
+        labels = list(plain.label_names)
+        samples = plain.samples.reset_index(drop=True).copy()
+        dark = np.arange(90) % 3 == 0
+        samples["group"] = [f"p{number}" for number in range(90)]
+        samples.loc[dark, labels] = (np.random.default_rng(1).random((dark.sum(), 3)) < 0.4).astype(np.float32)
+        with new_dataset("black") as staging:
+            images = allocate_images(staging / "images.npy", plain.images.shape)
+            images[:] = np.where(dark[:, None, None, None], 0, plain.images)
+            save_dataset(staging, samples, labels, images, format="csv", source="a test", ingest={})
+        run_audit(open_dataset("black"))
+    return folder
+
+
+@pytest.fixture
+def black(audited_home, home) -> Dataset:
+    shutil.copytree(audited_home, home)
+    return open_dataset("black")
+
+
+@pytest.fixture(autouse=True)
+def no_worker(monkeypatch):
+    """Runs stay queued, so that tests may finish them."""
+    started: list[None] = []
+    for place in ("medwb.launch.start_worker", "medwb.studies.start.start_worker"):
+        monkeypatch.setattr(place, lambda: started.append(None))
+    return started
+
+
+def finish(run: Run, dataset: Dataset, noise: float) -> None:
+    rng = np.random.default_rng([run.config.seed, int(1000 * noise)])
+    answers = {}
+    for split in dataset.splits:
+        part = dataset.split(split)
+        score = np.clip(part.labels + rng.normal(0, noise, part.labels.shape), 0, 1).astype(np.float32)
+        answers[split] = Predictions(part.samples["id"].to_numpy(str), part.labels, score)
+    run.save_predictions(answers)
+    run.update_status(state="finished", epoch=1, train_seconds=1.0)
+
+
+def start(dataset: Dataset, **settings: object):
+    return start_study("cleaning", dataset, "fcnn-1", {"epochs": 2, **settings}, (0, 1))
+
+
+def test_every_study_says_what_it_asks():
+    for study in STUDIES:
+        assert study.summary.endswith("?")
+        assert study.title
+
+
+def test_the_cleaning_study_trains_each_policy_that_changes_something(black):
+    runs = start(black)
+    titles = [variant.title for variant in runs.variants]
+    assert titles[:2] == ["keep everything", "drop-contradictions"]
+    assert "keep-one-soft" in titles
+    assert "drop-leaking-train" not in titles
+    digests = {open_cleaning(black, title).digest for title in titles[1:]}
+    assert len(digests) == len(titles) - 1
+    left_out = {policy.name for policy in POLICIES if policy.splits is None} - {"keep-all", *titles}
+    assert all(any(note.startswith(name) for note in runs.notes) for name in left_out)
+    assert runs.started == len(runs.all_runs) == 2 * len(titles)
+    assert [run.config.seed for run in runs.all_runs] == sorted(run.config.seed for run in runs.all_runs)
+    for variant, members in zip(runs.variants, runs.runs, strict=True):
+        assert [run.config.seed for run in members] == [0, 1]
+        assert {run.config.cleaning for run in members} == {variant.settings["cleaning"]}
+        assert {run.config.epochs for run in members} == {2}
+    expected = ~contradictory_samples(black.labels, open_audit(black).copies)
+    assert np.array_equal(runs.scored, expected[(black.samples["split"] == "val").to_numpy()])
+    assert 0 < runs.scored.sum() < len(runs.scored)
+
+
+def test_a_baseline_cannot_learn_shares_and_runs_once(black):
+    runs = start_study("cleaning", black, "k-nn", {}, (3, 4))
+    assert all(len(members) == 1 for members in runs.runs)
+    assert "keep-one-soft" not in [variant.title for variant in runs.variants]
+    assert any("keep-one-soft is left out" in note and "shares of votes" in note for note in runs.notes)
+
+
+def test_runs_that_did_just_that_are_used_again(black, no_worker):
+    first = start(black)
+    ids = [run.id for run in first.all_runs]
+    for run in first.all_runs[:3]:
+        finish(run, black, 0.3)
+    again = start(black)
+    assert again.started == 0
+    assert [run.id for run in again.all_runs] == ids
+    assert len(no_worker) == 2  # some are queued still: their worker may have been killed
+    first.all_runs[-1].update_status(state="failed", error="out of memory")
+    third = start(black)
+    assert third.started == 1
+    assert [run.id for run in third.all_runs[:-1]] == ids[:-1]
+    assert start(black, learning_rate=0.01).started == len(ids)
+
+
+def test_a_finished_run_goes_before_a_queued_one(black):
+    config = make_config({"dataset": "black", "architecture": "fcnn-1", "epochs": 2})
+    done = create_run(config, black)
+    finish(done, black, 0.3)
+    create_run(config, black)
+    assert start(black).runs[0][0].id == done.id
+
+
+def test_a_run_under_another_cleaning_of_that_name_is_not_used(black):
+    audit = open_audit(black)
+    save_cleaning(make_cleaning(audit, ["drop-constant"], name="mine"))
+    other = make_cleaning(audit, ["keep-one-soft"], name="drop-contradictions")
+    save_cleaning(other)
+    with pytest.raises(RequestError, match="'drop-contradictions' was made by keep-one-soft on train; the study"):
+        start(black)
+    config = make_config(
+        {"dataset": "black", "architecture": "fcnn-1", "epochs": 2, "cleaning": "drop-contradictions"}
+    )
+    finish(create_run(config, black), black, 0.3)
+    remove_cleaning(black, "drop-contradictions")
+    runs = start(black)
+    assert runs.started == len(runs.all_runs)
+    assert "mine" in cleaning_names(black)
+
+
+def test_the_table_pairs_each_variant_with_the_first(black):
+    runs = start(black)
+    noises = [0.6, 0.2, *([0.6] * len(runs.variants))]
+    for members, noise in zip(runs.runs, noises, strict=False):
+        for run in members:
+            finish(run, black, noise)
+    table = study_table(runs, draws=300)
+    assert table.rows["variant"].tolist() == [variant.title for variant in runs.variants]
+    assert table.rows["verdict"].tolist()[:3] == ["reference", "better", "tie"]
+    part = black.split("val")
+    weights = np.vstack([np.ones((1, len(part))), bootstrap_weights(part.samples["group"].to_numpy(str), 300)])
+    drawn = np.random.default_rng(1).integers(2, size=(301, 2))
+    values = []
+    for members in runs.runs[:2]:
+        by_seed = []
+        for run in members:
+            answer = run.predictions("val")
+            truth, score = answer.y_true[runs.scored], answer.y_score[runs.scored]
+            by_seed.append(average(evaluate("f1", truth, score, weights=weights[:, runs.scored]), "macro"))
+        values.append([np.mean([by_seed[seed][row] for seed in drawn[row]]) for row in range(1, 301)])
+        values.append(np.mean([seed[0] for seed in by_seed]))
+    found = table.score(1, "difference")
+    assert np.isclose(found.value, values[3] - values[1])
+    assert np.allclose((found.low, found.high), np.percentile(np.subtract(values[2], values[0]), [2.5, 97.5]))
+    assert np.isclose(table.score(1, "macro_f1").value, values[3])
+    everything = [run.predictions("val") for run in runs.runs[1]]
+    expected = np.mean([average(evaluate("f1", a.y_true, a.y_score), "macro")[0] for a in everything])
+    assert np.isclose(table.score(1, "all_macro_f1").value, expected)
+    facts = table.to_json()
+    json.dumps(facts, allow_nan=False)
+    assert facts["rows"][0]["difference"] == {"value": None, "low": None, "high": None}
+    assert facts["samples"] == len(part)
+    assert facts["scored"] == runs.scored.sum()
+    assert any("keep everything (" in note and runs.runs[0][0].certificate.hash[:8] in note for note in table.notes)
+
+
+def test_variants_are_compared_on_the_seeds_that_both_finished(black):
+    runs = start(black)
+    with pytest.raises(RequestError, match="no run of the study is finished"):
+        study_table(runs, draws=100)
+    finish(runs.runs[0][0], black, 0.5)
+    finish(runs.runs[1][0], black, 0.2)
+    finish(runs.runs[1][1], black, 0.2)
+    finish(runs.runs[2][1], black, 0.2)
+    runs.runs[3][0].update_status(state="failed", error="out of memory")
+    table = study_table(runs, draws=100)
+    assert table.rows["runs"].tolist()[:4] == [1, 2, 1, 0]
+    assert not np.isnan(table.rows["difference"][1])
+    assert table.rows["verdict"].tolist()[2:4] == ["unknown", "unknown"]
+    assert np.isnan(table.rows["macro_f1"][3])
+    assert f"{runs.variants[3].title}, seed 0 is failed: out of memory" in table.notes
+
+
+def test_a_new_study_is_one_function(black, monkeypatch):
+    def epochs(dataset: Dataset) -> Plan:
+        return Plan([Variant(f"{count} epochs", {"epochs": count}) for count in (10, 5)])
+
+    monkeypatch.setattr(STUDIES, "_entries", {"epochs": Study("epochs", "Epochs", "How long?", epochs)})
+    runs = start_study("epochs", black, "fcnn-1", {}, (0,))
+    assert [run.config.epochs for run in runs.all_runs] == [10, 5]
+    assert runs.scored.all()
+    with pytest.raises(RequestError, match="epochs is what the study 'epochs' varies; leave it out"):
+        start_study("epochs", black, "fcnn-1", {"epochs": 3}, (0,))
+
+
+def test_nothing_to_compare_is_said_and_queues_nothing(home):
+    plain = write_dataset("plain", 60)
+    with pytest.raises(RequestError, match="has not been audited yet"):
+        start(plain)
+    run_audit(plain)
+    with pytest.raises(RequestError, match="no policy changes the train split of 'plain'"):
+        start(plain)
+    assert list_runs() == []
+
+
+def test_notes_name_the_rows_that_were_trained_on_leaking_splits(home):
+    clean = create_run(make_config({"dataset": "clean", "architecture": "fcnn-1"}), write_dataset("clean", 90))
+    tight = write_dataset("tight", 100)  # a patient has three samples in a row, and 60 and 80 are no multiples
+    leaking = [
+        create_run(make_config({"dataset": "tight", "architecture": "fcnn-1", "seed": n}), tight) for n in (0, 1)
+    ]
+    stamp = leaking[0].certificate.hash[:8]
+    notes = certificate_notes({"A": leaking, "B": [clean], "C": leaking[:1]})
+    assert len(notes) == 2
+    assert notes[0].startswith("the splits leak: ")
+    assert notes[0].endswith(f"scores on these are too good: A ({stamp}), C ({stamp})")
+    assert notes[1] == f"certified to have no leak, near copies not looked at: B ({clean.certificate.hash[:8]})"
+    record = json.loads((clean.path / "config.json").read_text())
+    record["certificate"]["leaks"]["sets"] = 7
+    (clean.path / "config.json").write_text(json.dumps(record))
+    assert "is damaged (its hash does not fit)" in certificate_notes({"B": [open_run(clean.id)]})[0]
+
+
+def test_when_no_run_of_a_study_finishes_the_status_is_1(black, medwb):
+    arguments = ["study", "black", "cleaning", "-a", "fcnn-1", "--set", "epochs=3", "--seeds", "0"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "medwb.cli.training.watch_runs",
+            lambda runs: [run.update_status(state="failed", error="x") for run in runs],
+        )
+        status, out, err = medwb(*arguments)
+    assert status == 1
+    assert out == ""
+    assert "no run of the study has finished" in err
+
+
+def test_the_command_line_shows_the_table(black, medwb):
+    arguments = ["study", "black", "cleaning", "-a", "fcnn-1", "--set", "epochs=2", "--seeds", "0,1", "--draws", 100]
+    status, out, err = medwb(*arguments, "--detach")
+    assert status == 0, err
+    ids = out.split()
+    for run in list_runs("black"):
+        finish(run, black, 0.3)
+    status, out, err = medwb(*arguments, "--json")
+    assert status == 0, err
+    assert f"0 runs are queued, {len(ids)} were there already" in err
+    rows = json.loads(out)["rows"]
+    assert sorted(name for row in rows for name in row["run_ids"]) == sorted(ids)
+    status, out, err = medwb(*arguments)
+    assert status == 0, err
+    assert "Difference to keep everything" in out
+    assert "drop-contradictions" in out
+    assert "one in twenty" in err
+    assert "note: the splits leak" in err or "certified to have no leak" in err
+    status, out, _ = medwb("runs", "black")
+    assert "drop-contradictions" in out
+    listed = pd.DataFrame(json.loads(medwb("runs", "black", "--json")[1])["runs"])
+    assert {"cleaning", "warnings"} <= set(listed)
