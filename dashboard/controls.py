@@ -85,6 +85,26 @@ def first_steps() -> None:
             st.rerun()
 
 
+def pager(pages: int, key: str) -> int:
+    """A page number, in the address; it goes back to the last page when there are fewer. Shown for several pages."""
+    if st.session_state.get(key, 1) > pages:
+        st.session_state[key] = pages
+    return st.pagination(pages, max_visible_pages=7, key=key, bind="query-params") if pages > 1 else 1
+
+
+def download_table(table: pd.DataFrame, name: str, label: str = "Download CSV") -> None:
+    """A button that gives the table as CSV; it is written when somebody asks for it."""
+    st.download_button(
+        label,
+        lambda: table.to_csv(index=False).encode("utf-8"),
+        f"{name}.csv",
+        "text/csv",
+        key=f"download-{name}",
+        on_click="ignore",
+        icon=":material/download:",
+    )
+
+
 def param_slider(param: Param, key: str) -> float:
     """A slider for a Param; returns a value that `param.check` accepts."""
     kind = int if param.integer else float
@@ -114,6 +134,8 @@ def config_input(name: str, field: FieldInfo) -> Any:
         return st.selectbox(
             label, options, start, format_func=lambda o: "as dataset" if o is None else str(o), **common
         )
+    if name == "cleaning":
+        return st.selectbox(label, cleaning_options(), **common)
     if field.annotation is bool:
         return st.toggle(label, field.default, **common)
     if number is int:
@@ -121,6 +143,13 @@ def config_input(name: str, field: FieldInfo) -> Any:
     return st.number_input(
         label, value=field.default, step=field.default / 10 or 0.1, format="%g", **limits, **common
     )
+
+
+def cleaning_options() -> list[str]:
+    """The cleanings of the picked dataset that a run can learn under, no cleaning first."""
+    from medwb.audit.cleaning import cleaning_names  # loads OpenCV
+
+    return [RunConfig.model_fields["cleaning"].default, *cleaning_names(current_dataset())]
 
 
 def _field_facts(annotation: Any, metadata: list[Any]) -> tuple[list[Any], type, dict[str, float]]:

@@ -4,19 +4,31 @@ What is returned from `cache_resource` is shared by all sessions and must not be
 """
 
 import json
+import mmap
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 import streamlit as st
 
+from medwb import plots
 from medwb.dataset import Dataset, open_dataset
 from medwb.errors import RequestError
 from medwb.gallery import MeanImages, intensity_table, mean_images, shrink, thumbnails
-from medwb.paths import datasets_dir
+from medwb.paths import audits_dir, datasets_dir
 from medwb.plots import label_counts, label_set_counts
 from medwb.table import ScoreTable, f1_table
 
+if TYPE_CHECKING:  # loads OpenCV: 40 MB that the other pages do not need
+    from medwb.audit import Audit
+    from medwb.audit.certificate import Certificate
+    from medwb.audit.cleaning import Cleaning
+    from medwb.audit.leaks import Leaks
+
 THUMBNAIL = 72
+Answer = TypeVar("Answer")
+AuditKey = tuple[str, str, str]
+"""Name and fingerprint of a dataset, and the stamp of its audit."""
 
 
 def fingerprint(name: str) -> str:
@@ -89,7 +101,111 @@ def score_table(name: str, fingerprint: str, run_ids: tuple[str, ...], split: st
     return or_message(lambda: f1_table(open_current(name), split))
 
 
-def or_message(work: Callable[[], ScoreTable]) -> ScoreTable | str:
+def audit_stamp(name: str) -> str:
+    """What tells one audit of a dataset from the next; "" where there is none. Cheap: not cached."""
+    path = audits_dir() / name / "summary.json"
+    try:
+        facts = path.stat()
+    except OSError:
+        return ""
+    return f"{path} {facts.st_mtime_ns} {facts.st_size} {facts.st_ino}"
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def audit(name: str, fingerprint: str, stamp: str) -> "Audit | str":
+    """The audit of the dataset, or why it cannot be shown."""
+    from medwb.audit import open_audit
+
+    def opened() -> "Audit":
+        found = open_audit(open_current(name))
+        found.copies, found.exact  # noqa: B018  # damage in the tables shows here, not on some tab
+        return found
+
+    try:
+        return or_message(opened)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        return f"the audit in {audits_dir() / name} is damaged ({error}); run `medwb audit {name}`"
+
+
+def give_back(data: Dataset) -> None:
+    """Let go of the image pages that a look at all scans has mapped; they stay in the system's file cache."""
+    mapped = getattr(data.images, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def audited(key: AuditKey) -> "Audit":
+    """An audit that could be opened before."""
+    found = audit(*key)
+    if isinstance(found, str):
+        raise RequestError(found)
+    return found
+
+
+@st.cache_resource(max_entries=24, show_spinner="Reading the audit …")
+def audit_table(what: str, key: AuditKey) -> pd.DataFrame:
+    """A table of an audit: the name of a function of `medwb.plots` or `medwb.audit.label_facts`, or "shortcuts"."""
+    found = audited(key)
+    if what == "shortcuts":
+        from medwb.audit.shortcuts import shortcut_table
+
+        return shortcut_table(found.dataset, found.frames.drop(columns="id"))
+    if hasattr(plots, what):
+        table: pd.DataFrame = getattr(plots, what)(found)
+        give_back(found.dataset)
+        return table
+    from medwb.audit import label_facts
+
+    facts: pd.DataFrame = getattr(label_facts, what)(found.dataset)
+    return facts
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def chance_agreement(name: str, fingerprint: str) -> float:
+    """`chance_agreement` of the dataset."""
+    return plots.chance_agreement(open_current(name))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Comparing splits …")
+def leaks(key: AuditKey) -> "Leaks":
+    """The leaks of an audited dataset."""
+    from medwb.audit.leaks import find_leaks
+
+    found = audited(key)
+    answer = find_leaks(found.dataset, found.copies)
+    give_back(found.dataset)
+    return answer
+
+
+@st.cache_resource(max_entries=4, show_spinner="Certifying the splits …")
+def certificate(key: AuditKey) -> "Certificate":
+    """The leak certificate of the dataset as it is."""
+    from medwb.audit.certificate import certify
+
+    data = open_current(key[0])
+    answer = certify(data)
+    give_back(data)
+    return answer
+
+
+@st.cache_resource(max_entries=8, show_spinner="Trying the policies …")
+def preview(
+    key: AuditKey, policies: tuple[str, ...], splits: tuple[str, ...]
+) -> "tuple[Cleaning, dict[str, pd.DataFrame]] | str":
+    """A cleaning by these policies with its before and after, or why there is none."""
+    from medwb.audit.cleaning import make_cleaning, preview_cleaning
+
+    def tried() -> "tuple[Cleaning, dict[str, pd.DataFrame]]":
+        found = audited(key)
+        cleaning = make_cleaning(found, policies, splits)
+        tables = preview_cleaning(cleaning, found)
+        give_back(found.dataset)
+        return cleaning, tables
+
+    return or_message(tried)
+
+
+def or_message(work: Callable[[], Answer]) -> Answer | str:
     """What `work` returns, or the text of its RequestError: a cache keeps values, not exceptions."""
     try:
         return work()

@@ -1,14 +1,15 @@
-"""Views for notebooks: browse images, look at mean images, watch trainings. Imported by notebooks only.
+"""Views for notebooks: browse images, look at mean images and at copies, watch trainings. Imported by notebooks only.
 
 Each view is an ipywidgets container that a cell shows by ending with it. Without a front end, as under nbclient,
 they are built and drawn all the same.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from IPython.display import display
 from tqdm.auto import tqdm
@@ -19,6 +20,9 @@ from medwb.dataset import Dataset
 from medwb.gallery import contact_sheet, diverging, enlarge, mean_images, png, shrink
 from medwb.launch import watch
 from medwb.runs import Run
+
+if TYPE_CHECKING:
+    from medwb.audit import Audit
 
 _THUMBNAIL = 72  # pixels a side in a grid
 _LARGE = 256  # pixels a side of a picture that stands alone
@@ -77,6 +81,87 @@ def mean_image_view(dataset: Dataset) -> ipw.VBox:
     _observe([label, split], draw)
     views = [ipw.VBox([picture, caption]) for picture, caption in zip(pictures, captions, strict=True)]
     return ipw.VBox([ipw.HBox([label, split]), ipw.HBox(views)])
+
+
+def copies_view(audit: "Audit", *, rows: int = 4, columns: int = 8) -> ipw.VBox:
+    """Sets of copies as strips of pictures with their labels, page by page; each different answer first."""
+    table = plots.set_table(audit)
+    kinds = {
+        "all": np.ones(len(table), bool),
+        "exact": (table["pictures"] < table["samples"]).to_numpy(),
+        "near": (table["pictures"] > 1).to_numpy(),
+        "contradictory": table["contradicts"].to_numpy(bool),
+        "leaking": table["leaks"].to_numpy(bool),
+    }
+    options = [(f"{kind} ({mask.sum():,})", kind) for kind, mask in kinds.items()]
+    kind = ipw.Dropdown(options=options, value="all", description="Sets")
+    page = ipw.BoundedIntText(value=1, min=1, max=1, description="Page")
+    strips = ipw.VBox()
+
+    def draw(*_: Any) -> None:
+        chosen = table[kinds[kind.value]].sort_values(["contradicts", "samples"], ascending=False, kind="stable")
+        page.max = max(1, -(-len(chosen) // rows))
+        shown = chosen.iloc[(page.value - 1) * rows : page.value * rows]
+        parts: list[ipw.Widget] = []
+        for index in shown.index:
+            row = shown.loc[index]
+            members = plots.set_members(audit, int(row["number"]), columns)
+            notes = [f"{row['set']}: {row['samples']:,} samples, {row['pictures']:,} different pictures"]
+            notes += [f"contradict on {row['disputed']}"] if row["contradicts"] else []
+            notes += ["in several splits"] if row["leaks"] or row["constant"] else []
+            parts += [ipw.Label("; ".join(notes)), _captioned(audit.dataset, members)]
+        strips.children = parts or [ipw.Label("No set is of this kind.")]
+
+    _observe([kind, page], draw)
+    return ipw.VBox([ipw.HBox([kind, page]), strips])
+
+
+def radius_view(audit: "Audit", *, pairs: int = 12) -> ipw.VBox:
+    """A slider for the radius of near copies; below it the pairs that it lets in last, with what the pixels say."""
+    table, widest = plots.candidate_table(audit), float(audit.summary["near"]["radius"])
+    radius = ipw.FloatSlider(
+        value=widest,
+        min=0,
+        max=widest,
+        step=0.005,
+        readout_format=".3f",
+        description="Radius",
+        continuous_update=False,
+    )
+    note, box = ipw.Label(), ipw.Box(layout=ipw.Layout(flex_flow="row wrap"))
+
+    def draw(*_: Any) -> None:
+        within = table[table["distance"] <= radius.value + 1e-6]
+        agree = within["agree"].dropna()
+        known = f"; {agree.mean():.1%} agree on their labels" if len(agree) else ""
+        copies = int(within["copy"].sum())
+        note.value = f"{len(within):,} pairs within the radius, {copies:,} borne out by the pixels{known}"
+        children = []
+        for _, row in within.iloc[::-1].head(pairs).iterrows():
+            places = np.array([row["position_a"], row["position_b"]], np.int64)
+            images = shrink(audit.dataset.images[audit.dataset.rows[places]], _THUMBNAIL)
+            picture = ipw.Image(value=png(contact_sheet(images, 2, background=255)), format="png")
+            verdict = "copy" if row["copy"] else "look-alike"
+            text = f"{row['distance']:.3f}, similarity {row['similarity']:.3f}"
+            children.append(ipw.VBox([picture, ipw.Label(f"{verdict}: {text}")]))
+        box.children = children
+
+    _observe([radius], draw)
+    return ipw.VBox([radius, note, box])
+
+
+def _captioned(dataset: Dataset, positions: npt.NDArray[np.int64]) -> ipw.Box:
+    """Pictures of samples with split and positive labels beneath."""
+    parts = []
+    for position in positions.tolist():
+        image = shrink(dataset.images[dataset.rows[[position]]], _THUMBNAIL)[0]
+        answers = dataset.labels[position]
+        positive = [name for name, answer in zip(dataset.label_names, answers, strict=True) if answer == 1]
+        nothing = "nothing known" if np.isnan(answers).all() else "no finding"
+        lines = [dataset.samples["split"].iloc[position], ", ".join(positive) or nothing]
+        picture = ipw.Image(value=png(image), format="png")
+        parts.append(ipw.VBox([picture, *map(ipw.Label, lines)], layout=ipw.Layout(margin="0 8px 0 0")))
+    return ipw.Box(parts, layout=ipw.Layout(flex_flow="row wrap"))
 
 
 def watch_runs(runs: Sequence[Run], seconds: float = 1.0) -> pd.DataFrame:

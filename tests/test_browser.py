@@ -1,6 +1,7 @@
 """A reader's way through the pages, in a real browser against a real server."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -135,6 +136,35 @@ def test_from_a_scan_to_a_row_in_the_table(address: str, browser_page: Page) -> 
     expect(table.locator("td", has_text="FCNN-1")).to_have_count(1, timeout=WAIT_MS)  # the canvas's text form
     expect(page.get_by_test_id("stPlotlyChart")).to_be_visible()
     assert not outside, outside
+
+
+def test_from_an_audit_to_a_saved_cleaning(address: str, browser_page: Page) -> None:
+    page = browser_page
+    page.goto(f"{address}/audit")
+    page.get_by_role("heading", name="Audit", exact=True).wait_for()
+    page.get_by_role("button", name="Audit", exact=True).click()
+    page.get_by_role("tab", name="Checks").wait_for()
+    expect(page.get_by_test_id("stDataFrame").first.locator("td", has_text="Exact copies")).to_have_count(1)
+
+    for tab in ("Copies", "Radius", "Contradictions", "Leaks", "Ceiling", "Labels"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        expect(page).to_have_url(re.compile(f"audit={tab}"))
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+    page.get_by_role("tab", name="Cleaning", exact=True).click()
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text("Saved as keep-one-soft").wait_for()
+
+    page.reload()  # what is looked at is in the address, what was saved is on disk
+    page.get_by_role("heading", name="Saved", exact=True).wait_for()
+    open_page(page, "Train")
+    page.get_by_text("Nothing has been trained").wait_for()  # the end of the page: an earlier click closes menus
+    page.get_by_text("Settings", exact=True).click()
+    page.wait_for_timeout(500)  # the settings unfold
+    box = page.get_by_role("combobox", name="Cleaning")
+    box.click()
+    box.fill("keep-one")
+    page.get_by_role("option", name="keep-one-soft").click()
+    page.get_by_text("Changed: cleaning=keep-one-soft").wait_for()
 
 
 def foreign(url: str, address: str) -> bool:

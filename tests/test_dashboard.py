@@ -11,13 +11,15 @@ from conftest import LABELS, finish_run
 from streamlit.testing.v1 import AppTest
 
 import medwb.launch as launching
+from medwb.audit import run_audit
 from medwb.config import RunConfig
-from medwb.dataset import Dataset, allocate_images, dataset_names, new_dataset, save_dataset
+from medwb.dataset import Dataset, allocate_images, dataset_names, new_dataset, open_dataset, save_dataset
 from medwb.runs import Run, list_runs
 
 DASHBOARD = Path(__file__).parent.parent / "dashboard"
 PAGES = sorted(path.name for path in (DASHBOARD / "app_pages").glob("*.py"))
 TABS = ["Images", "Labels", "Pixels", "Import"]
+AUDIT_TABS = ["Checks", "Copies", "Radius", "Contradictions", "Leaks", "Ceiling", "Labels", "Cleaning"]
 
 
 @pytest.fixture(autouse=True)
@@ -144,8 +146,6 @@ def test_the_sample_in_the_address_is_shown(tiny):
 
 def write_hostile() -> Dataset:
     """Eight samples whose labels, ids and groups are Markdown, HTML and directives."""
-    from medwb.dataset import open_dataset
-
     labels = ("<b>bold</b>", "**stars**", ":red[x] $y$")
     table = pd.DataFrame(np.tile([0.0, 1.0], (3, 4)).T, columns=labels)
     table["id"] = [f"<script>{row}</script>_![i](http://x/{row})" for row in range(8)]
@@ -157,15 +157,21 @@ def write_hostile() -> Dataset:
     return open_dataset("hostile")
 
 
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("tab", TABS)
+@pytest.mark.parametrize(
+    ("name", "tab"),
+    [(name, "") for name in PAGES]
+    + [("01_explore.py", tab) for tab in TABS]
+    + [("02_audit.py", tab) for tab in AUDIT_TABS],
+)
 def test_text_of_a_dataset_is_never_markup(name, tab):
     data = write_hostile()
+    if name == "02_audit.py":
+        run_audit(data)
     run = finish_run(data, architecture="fcnn-1")
     run.update_status(collapsed=True)
     other = finish_run(data, architecture="fcnn-1", seed=1)
     other.update_status(state="failed", error="<b>bold</b> **stars** :red[x]")
-    app = open_page(name, tab=tab)
+    app = open_page(name, tab=tab, audit=tab)
     assert not re.search(r"(?<!\\)<(b|script|i)\b|\*\*stars|(?<!\\):red\[|!\[i\]", markdown(app)), markdown(app)
 
 
@@ -334,6 +340,7 @@ def test_the_slider_of_a_param_gives_values_that_it_accepts():
 
 
 def test_the_server_never_loads_tensorflow(finished, tmp_path):
+    run_audit(open_dataset("tiny"))
     script = tmp_path / "every_page.py"
     script.write_text(
         "import sys\n"
@@ -343,7 +350,7 @@ def test_the_server_never_loads_tensorflow(finished, tmp_path):
         f"    app = AppTest.from_file({str(DASHBOARD / 'app.py')!r}, default_timeout=60).run()\n"
         "    app.switch_page('app_pages/' + name).run()\n"
         "    assert not app.exception\n"
-        "print(*[name for name in ('tensorflow', 'keras', 'sklearn', 'scipy', 'cv2') if name in sys.modules])\n"
+        "print(*[name for name in ('tensorflow', 'keras', 'sklearn', 'scipy', 'cleanlab') if name in sys.modules])\n"
     )
     answer = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
     assert answer.returncode == 0, answer.stderr

@@ -1,11 +1,14 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from medwb import plots
 from medwb.dataset import Dataset
+from medwb.plots.style import shorten
 from medwb.table import SCORES, ScoreTable
 
 NAN = float("nan")
@@ -39,7 +42,7 @@ def history(epochs: int, heads: tuple[str, ...] = ("shared",)) -> pd.DataFrame:
     return table.assign(**dict.fromkeys(names, 0.5))
 
 
-def texts(figure: plots.go.Figure) -> str:
+def texts(figure: go.Figure) -> str:
     return " ".join(annotation.text for annotation in figure.layout.annotations)
 
 
@@ -134,7 +137,7 @@ def test_label_set_bars(data):
 
 def test_long_label_sets_stay_apart():
     names = pd.Series(["x" * 40 + "a" + "y" * 12, "x" * 40 + "b" + "y" * 12, "short"])
-    assert len(set(plots._shorten(names))) == 3
+    assert len(set(shorten(names))) == 3
 
 
 def test_intensity_lines():
@@ -167,6 +170,22 @@ def test_score_bars_have_intervals_and_the_reference_score():
     assert reference.y[0] == 0.9
     assert list(macro.x) == ["One", "Two<br>epochs=2"]
     assert figure.data[0].marker.color == plots.label_colours(["a", "b"])["a"]
+
+
+def test_score_bars_hatch_what_lies_above_the_ceiling():
+    table = replace(
+        score_table({}), ceiling={"f1:a": 0.8, "f1:b": 1.0, "macro_f1": 0.9, "roc_auc": 0.95}, contradictory=7
+    )
+    figure = plots.score_bars(table)
+    hatched = [trace for trace in figure.data if trace.name.startswith("Out of reach")]
+    assert [trace.offsetgroup for trace in hatched] == ["f1:a", "macro_f1"]
+    assert [trace.showlegend for trace in hatched] == [True, False]
+    assert hatched[0].base == 0.8
+    assert list(hatched[0].y) == pytest.approx([0.2, 0.2])
+    assert {trace.offsetgroup for trace in figure.data if trace.name == "F1 a"} == {"f1:a"}
+    assert "Ceiling of F1 a: 0.800" in hatched[0].hovertemplate
+    assert "7 scans of val are identical images" in hatched[0].hovertemplate
+    assert len(figure.data) == len(plots.score_bars(score_table({})).data) + 2
 
 
 def test_score_bars_of_chosen_columns():

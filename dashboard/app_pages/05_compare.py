@@ -31,6 +31,12 @@ if isinstance(table, str):
     controls.refuse(table)
     st.stop()
 controls.score_dataframe(table)
+if table.capped:
+    limits = (f"{controls.plain(plots.score_title(column))} {table.ceiling_text(column)}" for column in table.capped)
+    st.caption(
+        f"**Ceiling**, the best that any function of the image can reach on {split}, whatever the threshold: "
+        f"{' · '.join(limits)}. Intervals may reach above it: each replicate draws other samples."
+    )
 for note in table.notes:
     st.warning(controls.plain(note), icon=":material/info:")
 drawn = "patients" if data.samples["group"].any() else "samples"

@@ -26,6 +26,7 @@ _SURE, _HOPELESS = 0.98, 0.82  # likeness from which, and below which, tone and 
 _TONES = 24
 _BLURS = (0.7, 1.0, 1.4)  # pixels of 64
 _AS_SHARP = 0.15  # logarithm of two sharpnesses up to which no blur is fitted
+_AS_SKEWED = 0.03  # difference of two skewnesses up to which no tone curve is fitted
 _MOST_MOVED, _MOST_STRETCHED = 0.16, 0.2  # share of the side, and of the length: more is no small shift, turn or crop
 
 
@@ -129,17 +130,24 @@ class _Side(NamedTuple):
 
 
 def _fitted(a: _Side, b: _Side, share: Floats) -> Floats:
-    """Likeness after tones, and a blur where one side is sharper, were fitted; (n,)."""
+    """Likeness after what differs was fitted, tones or sharpness or both; (n,), 0 where neither differs."""
+    sharper = np.log(_sharpness(a.frames) / _sharpness(b.frames))
     best = np.zeros(len(share), np.float32)
+    toned = np.abs(_skewness(a.frames, share) - _skewness(b.frames, share)) > _AS_SKEWED
+    some = np.flatnonzero(toned | (np.abs(sharper) > _AS_SHARP))
+    if not len(some):
+        return best
+    a, b, share = a.at(some), b.at(some), share[some]
     # Clipping can be followed in one direction only, so each side takes on the tones of the other in turn.
     for plain, other in ((a, b), (b, a)):
         frames = _tone(other.frames, plain.frames, share)
-        toned = _Side(frames, _detail(frames))
-        best = np.maximum(best, _correlation(plain.detail, toned.detail, share))
-        ratio = np.log(_sharpness(plain.frames) / _sharpness(toned.frames))
-        for sharp, dull, which in ((plain, toned, ratio > _AS_SHARP), (toned, plain, ratio < -_AS_SHARP)):
+        like = _Side(frames, _detail(frames))
+        alike = _correlation(plain.detail, like.detail, share)
+        ratio = np.log(_sharpness(plain.frames) / _sharpness(like.frames))
+        for sharp, dull, which in ((plain, like, ratio > _AS_SHARP), (like, plain, ratio < -_AS_SHARP)):
             if which.any():
-                best[which] = np.maximum(best[which], _blurred(sharp.at(which), dull.at(which), share[which]))
+                alike[which] = np.maximum(alike[which], _blurred(sharp.at(which), dull.at(which), share[which]))
+        best[some] = np.maximum(best[some], alike)
     return best
 
 
@@ -147,6 +155,14 @@ def _blurred(sharp: _Side, dull: _Side, share: Floats) -> Floats:
     """Likeness after the sharper side was blurred, (n,)."""
     alike = [_correlation(_detail(_blur(sharp.frames, width)), dull.detail, share) for width in _BLURS]
     return np.max(alike, axis=0)
+
+
+def _skewness(frames: Floats, share: Floats) -> Floats:
+    """Third standardised moment of the grey levels that are compared, (n,): no gain or offset changes it."""
+    weight = share.reshape(len(share), -1)
+    difference, spread = _deviation(frames.reshape(len(frames), -1), weight)
+    third = np.einsum("np,np,np->n", difference, difference, difference)
+    return third / (np.maximum(weight.sum(axis=1), 1) * spread[:, 0] ** 3)
 
 
 def _sharpness(frames: Floats) -> Floats:

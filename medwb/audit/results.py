@@ -4,7 +4,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,15 @@ from medwb.audit.ceiling import split_ceilings
 from medwb.audit.check import CHECKS, ISSUE_COLUMNS
 from medwb.audit.contradictions import contradicted
 from medwb.audit.sets import DuplicateSets
-from medwb.audit.survey import Survey
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
 from medwb.paths import audits_dir, replacing, write_text
 from medwb.progress import Progress, no_progress
 from medwb.strict_json import dump_json
+
+
+if TYPE_CHECKING:
+    from medwb.audit.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def run_audit(
         mirrored: Whether mirror images count as near copies.
         progress: Called as work goes on.
     """
+    from medwb.audit.survey import Survey  # loads OpenCV, which those who read an audit need not
+
     survey = Survey(dataset, radius=radius, similarity=similarity, mirrored=mirrored, progress=progress)
     survey.measure()
     found = {}
@@ -105,6 +110,8 @@ def open_audit(dataset: Dataset) -> Audit:
             raise RequestError(f"dataset {dataset.name!r} has changed since it was audited; {again}")
         tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
         return Audit(dataset, summary=summary, **tables)
+    except RequestError:
+        raise
     except FileNotFoundError:
         raise RequestError(f"dataset {dataset.name!r} has not been audited yet; {again}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -129,7 +136,7 @@ def _save(audit: Audit) -> None:
         raise RequestError(f"cannot write to {folder} ({error.strerror}); free space, or set MEDWB_HOME") from error
 
 
-def _summary(survey: Survey, found: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def _summary(survey: "Survey", found: dict[str, pd.DataFrame]) -> dict[str, Any]:
     dataset = survey.dataset
     disputed = contradicted(dataset.labels, survey.copies).any(axis=1)
     return {
@@ -155,7 +162,7 @@ def _summary(survey: Survey, found: dict[str, pd.DataFrame]) -> dict[str, Any]:
     }
 
 
-def _groups(survey: Survey) -> pd.DataFrame:
+def _groups(survey: "Survey") -> pd.DataFrame:
     copies, exact = survey.copies, survey.exact
     member = np.flatnonzero(copies.of >= 0)
     representative = np.zeros(len(copies.of), bool)
@@ -170,12 +177,12 @@ def _groups(survey: Survey) -> pd.DataFrame:
     )
 
 
-def _pairs(survey: Survey) -> pd.DataFrame:
+def _pairs(survey: "Survey") -> pd.DataFrame:
     ids = survey.dataset.samples["id"].to_numpy(object)
     pairs = survey.near.pairs
     return pairs.assign(a=ids[pairs["a"]], b=ids[pairs["b"]])
 
 
-def _frames(survey: Survey) -> pd.DataFrame:
+def _frames(survey: "Survey") -> pd.DataFrame:
     ids = survey.dataset.samples["id"].to_numpy(object)
     return survey.frames.reset_index(drop=True).assign(id=ids)[["id", *survey.frames.columns]]
