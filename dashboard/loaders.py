@@ -4,7 +4,6 @@ What is returned from `cache_resource` is shared by all sessions and must not be
 """
 
 import json
-import mmap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from medwb import plots
-from medwb.dataset import Dataset, open_dataset
+from medwb.dataset import Dataset, open_dataset, release_pages
 from medwb.errors import RequestError
 from medwb.gallery import MeanImages, intensity_table, mean_images, shrink, thumbnails
 from medwb.paths import audits_dir, datasets_dir
@@ -127,13 +126,6 @@ def audit(name: str, fingerprint: str, stamp: str) -> "Audit | str":
         return f"the audit in {audits_dir() / name} is damaged ({error}); run `medwb audit {name}`"
 
 
-def give_back(data: Dataset) -> None:
-    """Let go of the image pages that a look at all scans has mapped; they stay in the system's file cache."""
-    mapped = getattr(data.images, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
-
-
 def audited(key: AuditKey) -> "Audit":
     """An audit that could be opened before."""
     found = audit(*key)
@@ -152,7 +144,7 @@ def audit_table(what: str, key: AuditKey) -> pd.DataFrame:
         return shortcut_table(found.dataset, found.frames.drop(columns="id"))
     if hasattr(plots, what):
         table: pd.DataFrame = getattr(plots, what)(found)
-        give_back(found.dataset)
+        release_pages(found.dataset.images)
         return table
     from medwb.audit import label_facts
 
@@ -173,7 +165,7 @@ def leaks(key: AuditKey) -> "Leaks":
 
     found = audited(key)
     answer = find_leaks(found.dataset, found.copies)
-    give_back(found.dataset)
+    release_pages(found.dataset.images)
     return answer
 
 
@@ -184,7 +176,7 @@ def certificate(key: AuditKey) -> "Certificate":
 
     data = open_current(key[0])
     answer = certify(data)
-    give_back(data)
+    release_pages(data.images)
     return answer
 
 
@@ -199,7 +191,7 @@ def preview(
         found = audited(key)
         cleaning = make_cleaning(found, policies, splits)
         tables = preview_cleaning(cleaning, found)
-        give_back(found.dataset)
+        release_pages(found.dataset.images)
         return cleaning, tables
 
     return or_message(tried)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -231,6 +232,16 @@ def allocate_images(path: Path, shape: tuple[int, int, int, int]) -> npt.NDArray
             f"({error.strerror}); free space, set MEDWB_HOME to another disk, or give a smaller --size"
         ) from error
     return images
+
+
+def release_pages(images: npt.NDArray[np.uint8]) -> None:
+    """Let go of the resident pages of a memory map; they stay in the system's file cache, so reading again is quick.
+
+    A pass over all images then does not count them into the process's memory. Arrays that are no map are left alone.
+    """
+    mapped = getattr(images, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def save_dataset(

@@ -5,7 +5,6 @@ large dataset takes little memory.
 """
 
 import base64
-import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medwb.dataset import Dataset
+from medwb.dataset import Dataset, release_pages
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -37,14 +36,7 @@ def image_blocks(images: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[tuple[
     for start in range(0, len(rows), step):
         part = slice(start, min(start + step, len(rows)))
         yield part, np.asarray(images[rows[part]])
-        _release(images)
-
-
-def _release(images: Pixels) -> None:
-    """Let go of the resident pages of a map; they stay in the system's file cache, so reading again is quick."""
-    mapped = getattr(images, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+        release_pages(images)
 
 
 def contact_sheet(images: Pixels, columns: int, *, scale: int = 1, gap: int = 2, background: int = 128) -> Pixels:

@@ -180,6 +180,7 @@ def test_the_table_says_what_and_why(disputed):
     ],
     ids=["one", "all-black", "no-labels", "unknown", "one-split"],
 )
+@pytest.mark.slow
 def test_every_policy_takes_degenerate_datasets_and_comes_back_from_disk(home, policy, pictures, splits, labels):
     dataset = make_dataset(pictures, splits, labels)
     audit = audited(dataset)

@@ -103,6 +103,7 @@ def metrics(app: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in app.metric}
 
 
+@pytest.mark.slow
 def test_without_an_audit_there_is_a_button_that_runs_one(scans):
     app = open_page()
     assert not app.tabs
@@ -114,6 +115,7 @@ def test_without_an_audit_there_is_a_button_that_runs_one(scans):
     }
 
 
+@pytest.mark.slow
 def test_the_options_reach_the_audit(scans):
     app = open_page()
     app.slider(key="audit-radius").set_value(0.2)
@@ -161,6 +163,7 @@ def test_the_headline(audited):
     assert facts["Constant frames"] == "3"
 
 
+@pytest.mark.slow
 def test_a_changed_dataset_makes_the_audit_stale(audited):
     path = audits_dir() / "scans" / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "0" * 16}))

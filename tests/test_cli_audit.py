@@ -96,6 +96,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_datasets_get_a_report(home, medwb, kind):

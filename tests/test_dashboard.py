@@ -339,6 +339,7 @@ def test_the_slider_of_a_param_gives_values_that_it_accepts():
     assert Param("share", 0, 1, 0.5, 0.05, "Share.").check(app.slider(key="b").set_value(0.35).run().slider[1].value)
 
 
+@pytest.mark.slow
 def test_the_server_never_loads_tensorflow(finished, tmp_path):
     run_audit(open_dataset("tiny"))
     script = tmp_path / "every_page.py"

@@ -39,7 +39,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def home_page(monkeypatch):
     Handler.asked = []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     facts = {"pneumoniamnist": {"md5": {"64": hashlib.md5(CONTENT).hexdigest(), "28": "0"}}}
     monkeypatch.setattr(download, "medmnist_facts", lambda: facts)
     yield f"http://127.0.0.1:{server.server_port}"

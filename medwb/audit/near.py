@@ -12,7 +12,7 @@ import pandas as pd
 from medwb.audit.registration import align, coarse_likeness, likeness, plausible, rescaled, smooth
 from medwb.audit.sets import DuplicateSets
 from medwb.audit.signatures import SIDE, Candidates, Signatures, grey_frames, make_signatures, neighbours, poses
-from medwb.dataset import Dataset
+from medwb.dataset import Dataset, release_pages
 from medwb.errors import RequestError
 from medwb.progress import Progress, Stages, no_progress
 
@@ -36,6 +36,7 @@ _NEIGHBOURS = 8  # others that a scan is paired with
 _COARSE = 0.92  # correlation of aligned thumbnails below which a pair is not looked at in full: no copy lies there
 _OTHER = 0.9  # similarity that the next other scan is taken to have where none was compared
 _LOOK_ALIKES = 2  # a scan is not compared further after so many that are no copies of it
+_BLOCKS_HELD = 256  # blocks after which the images that were read are let go
 _BLOCK = 128  # pairs aligned at a time: their frames fit into a processor's cache
 
 
@@ -188,6 +189,8 @@ class _Verifier:
         try:
             for values in pool.map(work, blocks):
                 results.append(values)
+                if len(results) % _BLOCKS_HELD == 0:
+                    release_pages(self.dataset.images)
                 progress(min(block * (len(results) - 1), len(pairs)), len(pairs))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -20,7 +20,6 @@ from medwb.paths import audits_dir, replacing, write_text
 from medwb.progress import Progress, no_progress
 from medwb.strict_json import dump_json
 
-
 if TYPE_CHECKING:
     from medwb.audit.survey import Survey
 

@@ -6,7 +6,6 @@ times: as it is, and moved, turned and enlarged a little. A copy meets its origi
 """
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -108,8 +107,8 @@ class Signatures:
     Attributes:
         positions: int64 (n,): the samples, by position in the dataset's table.
         thumbs: uint8 (n, 24, 24) thumbnails, from which a signature in any pose is computed.
-        axes: float32 (144, d): from a normalised grid to a signature.
-        upright: float32 (n, d): signatures of the samples as they are.
+        axes: float32 (144, d): from a grid to a signature.
+        upright: float32 (n, d), of length 1: signatures of the samples as they are.
     """
 
     positions: npt.NDArray[np.int64]
@@ -117,9 +116,13 @@ class Signatures:
     axes: Floats
     upright: Floats
 
-    def posed(self, start: int, stop: int, held: tuple[Pose, ...]) -> Floats:
-        """float32 (poses, n, d): signatures of `thumbs[start:stop]` in each pose."""
-        return np.stack([_grids(self.thumbs[start:stop], pose) @ self.axes for pose in held])
+    def posing(self, held: tuple[Pose, ...]) -> Floats:
+        """float32 (576, poses * d): from a thumbnail to its signatures in each pose, before they get length 1."""
+        return np.concatenate([_posing(pose) @ self.axes for pose in held], axis=1)
+
+    def posed(self, start: int, stop: int, posing: Floats) -> Floats:
+        """float32 (poses * n, d): signatures of `thumbs[start:stop]` in each pose, pose by pose."""
+        return _project(self.thumbs[start:stop], posing, self.axes.shape[1])
 
 
 def make_signatures(dataset: Dataset, positions: npt.NDArray[np.int64], progress: Progress) -> Signatures:
@@ -142,11 +145,12 @@ def make_signatures(dataset: Dataset, positions: npt.NDArray[np.int64], progress
             progress(done, len(positions))
     positions, thumbs = positions[shows], thumbs[shows]
     sample = np.linspace(0, len(thumbs) - 1, min(len(thumbs), _FITTED_ON)).astype(np.int64)
-    axes = _principal_axes(_grids(thumbs[sample], Pose()))
-    upright = np.concatenate(
-        [_grids(block, Pose()) @ axes for block in _blocks(thumbs)] or [np.zeros((0, axes.shape[1]), np.float32)]
-    )
-    return Signatures(positions, thumbs, axes, upright)
+    axes = _principal_axes(_project(thumbs[sample], _posing(Pose()), _COARSE**2))
+    posing = _posing(Pose()) @ axes
+    parts = [
+        _project(thumbs[start : start + _BLOCK], posing, axes.shape[1]) for start in range(0, len(thumbs), _BLOCK)
+    ]
+    return Signatures(positions, thumbs, axes, np.concatenate([np.zeros((0, axes.shape[1]), np.float32), *parts]))
 
 
 class Candidates(NamedTuple):
@@ -172,17 +176,16 @@ def neighbours(
 
     Args:
         signatures: Of n samples.
-        radius: Largest distance of two signatures, 0..2: for the whole grid it is sqrt(2 - 2 correlation).
+        radius: Largest distance of two signatures, 0..2: sqrt(2 - 2 correlation) of what the axes keep.
         held: The poses to try.
         count: Nearest others that a sample is paired with, over all its poses.
         progress: Called as samples are looked up.
     """
     index, total = _index(signatures.upright), len(signatures.upright)
-    found = []
+    posing, found = signatures.posing(held), []
     for start in range(0, total, _BLOCK):
         stop = min(start + _BLOCK, total)
-        query = signatures.posed(start, stop, held)
-        squared, other = index.search(query.reshape(-1, query.shape[2]), _A_POSE)
+        squared, other = index.search(signatures.posed(start, stop, posing), _A_POSE)
         found.append(_nearest(start, _by_sample(squared, len(held)), _by_sample(other, len(held)), radius, count))
         progress(stop, total)
     if not found:
@@ -236,15 +239,11 @@ def _index(vectors: Floats) -> Any:
     return index
 
 
-def _blocks(thumbs: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
-    return (thumbs[start : start + _BLOCK] for start in range(0, len(thumbs), _BLOCK))
-
-
-def _grids(thumbs: npt.NDArray[np.uint8], pose: Pose) -> Floats:
-    """float32 (n, 144): the posed thumbnails on a coarse grid, with mean 0 and length 1."""
-    grids = thumbs.reshape(len(thumbs), _THUMB**2).astype(np.float32) @ _posing(pose)
-    grids -= grids.mean(axis=1, keepdims=True)
-    return grids / np.maximum(np.linalg.norm(grids, axis=1, keepdims=True), 1e-6)
+def _project(thumbs: npt.NDArray[np.uint8], operator: Floats, dimensions: int) -> Floats:
+    """Apply an operator (576, k * dimensions) to thumbnails: float32 (k * n, dimensions), each row of length 1."""
+    flat = thumbs.reshape(len(thumbs), _THUMB**2).astype(np.float32) @ operator
+    vectors = flat.reshape(len(thumbs), operator.shape[1] // dimensions, dimensions).transpose(1, 0, 2).reshape(-1, dimensions)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
 
 
 @cache
@@ -257,7 +256,10 @@ def _shrinking() -> Floats:
 
 @cache
 def _posing(pose: Pose) -> Floats:
-    """(576, 144): from a thumbnail to the grid of the posed thumbnail; beyond the edge the edge goes on."""
+    """(576, 144): from a thumbnail to the coarse grid of the posed thumbnail, its mean taken out.
+
+    Beyond the edge the edge goes on.
+    """
     import cv2
 
     units = np.eye(_THUMB**2, dtype=np.float32).reshape(-1, _THUMB, _THUMB)
@@ -268,7 +270,8 @@ def _posing(pose: Pose) -> Floats:
         moved = cv2.warpAffine(unit, matrix, (_THUMB, _THUMB), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         moved = cv2.GaussianBlur(moved, (0, 0), _BLUR * _THUMB / SIDE, borderType=cv2.BORDER_REPLICATE)
         rows.append(cv2.resize(moved, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA).ravel())
-    return np.array(rows, np.float32)
+    grids = np.array(rows, np.float32)
+    return grids - grids.mean(axis=1, keepdims=True)
 
 
 def _principal_axes(grids: Floats) -> Floats:

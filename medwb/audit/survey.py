@@ -11,7 +11,7 @@ from medwb.audit.leaks import Leaks, find_leaks
 from medwb.audit.near import NearCopies, find_near_copies
 from medwb.audit.quick_model import QuickModel, fit_quick_model
 from medwb.audit.sets import DuplicateSets, exact_sets
-from medwb.dataset import Dataset
+from medwb.dataset import Dataset, release_pages
 from medwb.progress import Progress, Stages, no_progress
 
 _SHARES = {"exact": 1, "frames": 5, "near": 35, "model": 9, "checks": 5}  # of the time, in order
@@ -44,7 +44,9 @@ class Survey:
 
     def measure(self) -> None:
         """Make all measurements, in the order of the progress."""
-        _ = self.exact, self.frames, self.near, self.model
+        for name in ("exact", "frames", "near", "model"):
+            getattr(self, name)
+            release_pages(self.dataset.images)
 
     def checked(self, done: int, total: int) -> None:
         """Report that so many checks of all are asked."""
