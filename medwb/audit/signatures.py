@@ -242,7 +242,8 @@ def _index(vectors: Floats) -> Any:
 def _project(thumbs: npt.NDArray[np.uint8], operator: Floats, dimensions: int) -> Floats:
     """Apply an operator (576, k * dimensions) to thumbnails: float32 (k * n, dimensions), each row of length 1."""
     flat = thumbs.reshape(len(thumbs), _THUMB**2).astype(np.float32) @ operator
-    vectors = flat.reshape(len(thumbs), operator.shape[1] // dimensions, dimensions).transpose(1, 0, 2).reshape(-1, dimensions)
+    by_sample = flat.reshape(len(thumbs), operator.shape[1] // dimensions, dimensions)
+    vectors = by_sample.transpose(1, 0, 2).reshape(-1, dimensions)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
 
 
