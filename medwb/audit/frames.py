@@ -1,8 +1,6 @@
 """What each frame is like: brightness, contrast and content, and how it stands out among the others."""
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from medwb.audit.workers import workers
 from medwb.dataset import Dataset
 from medwb.progress import Progress, Stages, no_progress
 
@@ -144,13 +143,10 @@ def _read(dataset: Dataset, progress: Progress) -> _Measured:
 def _side_by_side(work: Callable[[int], Result], starts: Sequence[int], progress: Progress) -> list[Result]:
     """The results of `work(start)`, a start a thread, in order."""
     results: list[Result] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            for result in pool.map(work, starts):
-                results.append(result)
-                progress(len(results), len(starts))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # on Ctrl-C, do not finish the rest first
+    with workers() as pool:
+        for result in pool.map(work, starts):
+            results.append(result)
+            progress(len(results), len(starts))
     return results
 
 

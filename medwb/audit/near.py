@@ -1,6 +1,5 @@
 """Near copies: candidates by a perceptual signature, then verified on pixels."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pandas as pd
 from medwb.audit.registration import align, coarse_likeness, likeness, plausible, rescaled, smooth
 from medwb.audit.sets import DuplicateSets
 from medwb.audit.signatures import SIDE, Candidates, Signatures, grey_frames, make_signatures, neighbours, poses
+from medwb.audit.workers import workers
 from medwb.dataset import Dataset, release_pages
 from medwb.errors import RequestError
 from medwb.progress import Progress, Stages, no_progress
@@ -153,7 +153,7 @@ class _Verifier:
         stages = Stages(progress, {"coarse": 1, "fine": 2})
         total, samples = len(self.found.posed), len(self.signatures.positions)
         alike = np.full(total, np.nan, np.float32)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with workers() as pool:
             coarse = self._compare(pool, self._coarse, np.arange(total), 4 * _BLOCK, stages["coarse"])
             left = np.argsort(-coarse, kind="stable")[: int((coarse >= _COARSE).sum())]
             waiting = max(len(left), 1)
@@ -183,18 +183,14 @@ class _Verifier:
         block: int,
         progress: Progress,
     ) -> npt.NDArray[np.float32]:
-        """Work on pairs in blocks, in threads; when the caller is stopped, what has not begun is dropped."""
+        """Work on pairs in blocks, in threads."""
         blocks = [pairs[start : start + block] for start in range(0, len(pairs), block)]
         results = [np.zeros(0, np.float32)]
-        try:
-            for values in pool.map(work, blocks):
-                results.append(values)
-                if len(results) % _BLOCKS_HELD == 0:
-                    release_pages(self.dataset.images)
-                progress(min(block * (len(results) - 1), len(pairs)), len(pairs))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for values in pool.map(work, blocks):
+            results.append(values)
+            if len(results) % _BLOCKS_HELD == 0:
+                release_pages(self.dataset.images)
+            progress(min(block * (len(results) - 1), len(pairs)), len(pairs))
         return np.concatenate(results)
 
     def _coarse(self, block: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

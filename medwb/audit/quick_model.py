@@ -12,10 +12,7 @@ sample is judged by a model that has seen neither it, nor a copy of it, nor its 
 audit needs.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,6 +23,7 @@ from medwb.audit.contradictions import contradicted
 from medwb.audit.patches import Patches
 from medwb.audit.sets import DuplicateSets
 from medwb.audit.shortcuts import auc_interval
+from medwb.audit.workers import workers
 from medwb.dataset import Dataset
 from medwb.progress import Progress, no_progress
 from medwb.statistics import Score, number_groups
@@ -168,18 +166,6 @@ def _choose(answers: Floats, copies: DuplicateSets) -> Numbers:
     return np.sort(np.concatenate([np.flatnonzero(wanted), left[: TRAIN_MOST - int(wanted.sum())]]))
 
 
-@contextmanager
-def _workers() -> Iterator[ThreadPoolExecutor]:
-    """Threads that each use one thread of BLAS: its own would stand in their way, and spin when others work too."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            yield pool
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # on Ctrl-C, do not work through the rest first
-
-
 def _each_block(work: Callable[[int, Numbers], None], positions: Numbers, progress: Progress) -> None:
     """Call work(start, positions[start:...]) on blocks of positions, in threads."""
 
@@ -188,7 +174,7 @@ def _each_block(work: Callable[[int, Numbers], None], positions: Numbers, progre
         work(start, rows)
         return start + len(rows)
 
-    with _workers() as pool:
+    with workers() as pool:
         for done in pool.map(block, range(0, len(positions), _BLOCK)):
             progress(done, len(positions))
 
@@ -221,7 +207,7 @@ class _Ridge:
         target = np.where(known, answers - offset, np.float32(0))
         parts = [slice(a, b) for a, b in pairwise(np.searchsorted(fold, np.arange(FOLDS + 1)))]
         poor = [~_enough(answers, part) for part in parts]
-        with _workers() as pool:
+        with workers() as pool:
             if len(features) < features.shape[1]:
                 found = pool.map(
                     lambda part: _solve_few(np.delete(features, part, 0), np.delete(target, part, 0), len(features)),

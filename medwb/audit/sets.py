@@ -1,15 +1,14 @@
 """Duplicate sets: which samples are copies of one another."""
 
 import hashlib
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from medwb.audit.workers import workers
 from medwb.dataset import Dataset
 from medwb.progress import Progress, no_progress
 
@@ -106,7 +105,7 @@ def exact_sets(dataset: Dataset, progress: Progress = no_progress) -> DuplicateS
         return [hashlib.blake2b(frame.data, digest_size=16).digest() for frame in frames]
 
     keys: list[bytes] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with workers() as pool:
         for block in pool.map(digest, range(0, len(rows), step)):
             keys += block
             progress(len(keys), len(rows))

@@ -5,8 +5,6 @@ was moved by two pixels lies farther. So the signature stays a vector of floats,
 times: as it is, and moved, turned and enlarged a little. A copy meets its original in one of these poses.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from medwb.audit.workers import workers
 from medwb.dataset import Dataset
 from medwb.images import to_grey
 from medwb.progress import Progress
@@ -139,7 +138,7 @@ def make_signatures(dataset: Dataset, positions: npt.NDArray[np.int64], progress
         return len(frames)
 
     done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with workers() as pool:
         for count in pool.map(fill, range(0, len(positions), _BLOCK)):
             done += count
             progress(done, len(positions))
