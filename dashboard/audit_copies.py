@@ -101,8 +101,9 @@ def radius(audit: Audit, key: loaders.AuditKey) -> None:
     pairs = loaders.audit_table("candidate_table", key)
     widest = float(audit.summary["near"]["radius"])
     st.write(
-        "Two scans are candidates when their signatures lie within the radius; then their pixels are laid over one "
-        "another and compared. Scans of like anatomy are near, and are no copies: their labels agree less often."
+        "Two scans are candidates when their signatures lie within the radius. The likeliest candidates of each scan "
+        "are laid over one another and compared in full: these are shown. Scans of like anatomy are near, and are no "
+        "copies: their labels agree less often."
     )
     if pairs.empty:
         st.success(f"No two scans lie within {widest:g} of one another.", icon=":material/check_circle:")
@@ -118,7 +119,7 @@ def radius(audit: Audit, key: loaders.AuditKey) -> None:
     chance = loaders.chance_agreement(*key[:2])
     st.plotly_chart(plots.radius_curves(curves, at=at, chance=chance), key="radius-curves")
     facts = {
-        "Pairs within the radius": f"{len(within):,}",
+        "Compared within the radius": f"{len(within):,}",
         "Borne out by the pixels": f"{borne.sum():,}",
         "Pairs with the same labels": _share(within["agree"]),
         "Of those borne out": _share(within.loc[borne, "agree"]),
@@ -162,16 +163,16 @@ def contradictions(audit: Audit, key: loaders.AuditKey) -> None:
         st.success("No copies contradict one another on a label that they know.", icon=":material/check_circle:")
         return
     st.write(
-        "A network gives the copies of a picture one answer. Where their labels differ, some of them must come out "
-        "wrong, whatever it answers: at least those against the majority. The share of positive answers is the "
-        "expected label of the picture."
+        "A network gives identical pictures one answer, and near copies hardly another. Where their labels differ, "
+        "some are wrong whatever it answers: at least those against the majority. The share of positive answers is "
+        "the expected label of the picture. The ceiling counts identical pictures alone."
     )
     disputed = sets[sets["contradicts"]]
     facts = {
         "Sets that contradict": f"{len(disputed):,} of {len(sets):,}",
         "Samples in them": f"{disputed['samples'].sum():,}",
         "Of all samples": f"{disputed['samples'].sum() / len(audit.dataset):.1%}",
-        "Answers that must be wrong": f"{votes['against'].sum():,}",
+        "Answers against the majority": f"{votes['against'].sum():,}",
     }
     for column, (name, value) in zip(st.columns(len(facts)), facts.items(), strict=True):
         column.metric(name, value)

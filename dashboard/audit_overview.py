@@ -124,7 +124,7 @@ def _issues(audit: Audit, name: str) -> None:
     with row:
         controls.download_table(issues, f"{audit.dataset.name}-{name}")
         more = f"the {min(_ROWS, len(issues)):,} clearest of " if len(issues) > _ROWS else ""
-        st.caption(f"Shown: {more}{len(issues):,} issues. A score of 1 is beyond doubt.")
+        st.caption(f"Shown: {more}{len(issues):,} issues. Scores grade issues within their check.")
 
 
 def _note(issue: pd.Series) -> str:

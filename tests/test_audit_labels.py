@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import chi2, chi2_contingency, fisher_exact, mannwhitneyu
 
 from medwb.audit.check import CHECKS, ISSUE_COLUMNS
+from medwb.audit.checks.labels import suspects
 from medwb.audit.label_facts import (
     combination_table,
     holm,
@@ -311,3 +312,16 @@ def test_degenerate_datasets_have_tables_and_issues(case: str) -> None:
 def test_the_checks_are_there() -> None:
     wanted = {"unknown_labels", "imbalance", "label_relation", "rare_combination", "prevalence_shift", "label_error"}
     assert set(CHECKED) >= wanted | {"shortcut"}
+
+
+@pytest.mark.parametrize("prevalence", [0.3, 0.05, 0.01])
+def test_rare_positives_are_not_suspected_for_being_rare(prevalence):
+    """Right labels of a rare finding: a calibrated model gives most positives a low probability."""
+    rng = np.random.default_rng(0)
+    answers = (rng.random(20_000) < prevalence).astype(np.int64)
+    evidence = rng.normal(1.5 * answers)
+    odds = prevalence / (1 - prevalence) * np.exp(1.5 * evidence - 1.5**2 / 2)
+    probability = (odds / (1 + odds)).astype(np.float32)
+    suspect = suspects(answers, probability)
+    assert suspect[answers == 1].mean() <= 0.02
+    assert suspect[answers == 0].mean() <= 0.02

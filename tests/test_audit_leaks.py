@@ -66,7 +66,7 @@ def audited(dataset: Dataset, near: list[tuple[int, int]] = [], save: bool = Tru
         groups=pd.DataFrame({"id": ids[member], **names, "representative": np.isin(member, copies.representatives)}),
         pairs=pd.DataFrame({"a": np.zeros(0, object)}),
         frames=pd.DataFrame({"id": ids}),
-        summary={"fingerprint": dataset.fingerprint, "near": {"radius": 0.5, "mirrored": False}},
+        summary={"fingerprint": dataset.fingerprint, "near": {"radius": 0.5, "similarity": 0.96, "mirrored": False}},
     )
     if save:
         _save(audit)
@@ -78,6 +78,7 @@ def survey(dataset: Dataset) -> SimpleNamespace:
     return SimpleNamespace(
         dataset=dataset,
         copies=copies,
+        leaks=find_leaks(dataset, copies),
         set_names=np.array([f"set-{number}" if number >= 0 else "" for number in copies.of], object),
     )
 
@@ -243,7 +244,7 @@ def test_near_copies_are_checked_when_there_is_a_fresh_audit(home):
     audited(dataset, near=[(0, 1)])
     certificate = certify(dataset)
     assert not certificate.clean
-    assert certificate.checked["near"] == {"radius": 0.5, "mirrored": False}
+    assert certificate.checked["near"] == {"radius": 0.5, "similarity": 0.96, "mirrored": False}
     summary = home / "audits" / "made" / "summary.json"
     summary.write_text(summary.read_text().replace(dataset.fingerprint, "0" * 16))
     assert certify(dataset).clean  # the audit is of other data

@@ -148,11 +148,13 @@ def test_a_saved_cleaning_is_shown_listed_and_removed(demo, medwb):
 
 def test_clean_without_a_policy_lists_them(demo, medwb):
     status, out, err = medwb("clean", "demo")
-    assert status == 2
-    assert "no policy is named" in err
+    assert status == 0
+    assert "choose: medwb clean demo --policy" in err
     for name in POLICIES.names():
         assert name in out
-    assert medwb("clean", "demo", "--json")[1] == ""
+    status, out, err = medwb("clean", "demo", "--json")
+    assert (status, out) == (2, "")
+    assert "no policy is named" in err
 
 
 def test_split_draws_splits_that_do_not_leak(demo, medwb):

@@ -25,8 +25,9 @@ class Certificate:
     Attributes:
         fingerprint: The dataset, before the cleaning.
         cleaning: Digest of the cleaning; "" for none.
-        checked: What was compared. `exact`: always true. `near`: `radius` and `mirrored` of the audit whose near
-            copies were compared, None when the dataset had no fresh audit. `groups`: named groups that were compared.
+        checked: What was compared. `exact`: always true. `near`: `radius`, `similarity` and `mirrored` of the audit
+            whose near copies were compared, None when the dataset had no fresh audit. `groups`: named groups that
+            were compared.
         leaks: `Leaks.summary` of what the cleaning keeps.
         left_out: Samples of each of val and test that the cleaning leaves out. A run answers these too, so a clean
             certificate speaks only for scores without them.
@@ -52,9 +53,12 @@ class Certificate:
     def text(self) -> str:
         """One line for a table's foot or a page."""
         near = self.checked["near"]
-        looked = f"near copies within {near['radius']:g}" if near else "near copies not looked at: no fresh audit"
+        looked = "near copies not looked at: no fresh audit"
+        if near:
+            looked = f"near copies within {near['radius']:g} and alike at {near['similarity']:g}"
         verdict = "no leak" if self.clean else "; ".join(self.warnings)
-        return f"{verdict} (exact copies, {self.checked['groups']:,} groups, {looked}; {self.hash[:8]})"
+        groups = f"{self.checked['groups']:,} groups" if self.checked["groups"] else "patients not known"
+        return f"{verdict} (exact copies, {groups}, {looked}; {self.hash[:8]})"
 
     @property
     def warnings(self) -> list[str]:
@@ -116,7 +120,7 @@ def _certify(dataset: Dataset, cleaning: Cleaning | None) -> Certificate:
     try:
         audit = open_audit(dataset)
         copies = copies.joined(audit.copies)
-        near = {key: audit.summary["near"][key] for key in ("radius", "mirrored")}
+        near = {key: audit.summary["near"][key] for key in ("radius", "similarity", "mirrored")}
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         pass  # no audit, a damaged one or one of other data: the certificate says that near copies were not looked at
     keep = cleaning.keep(dataset) if cleaning else np.ones(len(dataset), bool)

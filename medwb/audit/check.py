@@ -22,7 +22,7 @@ ISSUE_COLUMNS = ("check", "id", "label", "score", "set", "evidence")
     check     name of the check (str)
     id        the sample (str); "" where the issue is of a label or of the whole dataset
     label     the label (str); "" where the issue is of no label
-    score     float32 in 0..1: how clear the case is; 1 is beyond doubt
+    score     float32 in 0..1: how grave or clear the case is among those of its check; not for comparing checks
     set       the duplicate set ("set-3", as in `groups.parquet`) or the group of the sample; "" for none
     evidence  what was seen, in words and figures (str)
 """

@@ -88,7 +88,8 @@ def resplit(
     split[drawn] = _draw(dataset.labels[drawn], units, shares, seed)
     samples = dataset.samples.assign(split=split)[stay]
     leaks = find_leaks(replace(dataset, samples=samples), copies.restricted(stay))
-    assert leaks.clean, "a unit was cut in two"
+    if not leaks.clean:
+        raise RuntimeError("a unit was cut in two")
     facts = {
         "drawn": list(shares),
         "fractions": [shares.get(split, 0.0) for split in SPLITS],

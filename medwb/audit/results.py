@@ -58,6 +58,8 @@ class Audit:
     def _sets(self, column: str) -> DuplicateSets:
         named = self.groups[self.groups[column] != ""]
         position = pd.Index(self.dataset.samples["id"]).get_indexer(pd.Index(named["id"]))
+        if (position < 0).any():
+            raise RequestError(f"the audit of {self.dataset.name!r} names samples that are not there; audit it again")
         of = np.full(len(self.dataset), -1, np.int64)
         of[position] = [int(name.rpartition("-")[2]) for name in named[column]]
         return DuplicateSets(of)

@@ -61,7 +61,14 @@ def clean(
     Without --policy, the saved cleaning that --name names is shown; without either, the policies are.
     """
     from medwb.audit import open_audit
-    from medwb.audit.cleaning import make_cleaning, open_cleaning, preview_cleaning, remove_cleaning, save_cleaning
+    from medwb.audit.cleaning import (
+        make_cleaning,
+        open_cleaning,
+        preview_cleaning,
+        read_policies,
+        remove_cleaning,
+        save_cleaning,
+    )
     from medwb.cli.audit_report import cleaning_json, show_cleaning
     from medwb.dataset import open_dataset
     from medwb.paths import write_text
@@ -75,12 +82,13 @@ def clean(
         remove_cleaning(opened, remove)
         return say(f"cleaning {remove!r} of {dataset} is removed; the dataset was never changed")
     if not policy and name is None:
-        if not json:
-            _list_policies()
-        raise RequestError(f"no policy is named; choose: medwb clean {dataset} --policy POLICY")
+        if json:
+            raise RequestError(f"no policy is named; choose: medwb clean {dataset} --policy POLICY")
+        _list_policies()
+        return say(f"choose: medwb clean {dataset} --policy POLICY")
     found = open_audit(opened)
     if policy:
-        names = [part.strip() for item in policy for part in item.replace("+", ",").split(",")]
+        names = read_policies("+".join(policy))
         cleaning = make_cleaning(found, names, [part.strip() for part in splits.split(",")], name)
     else:
         cleaning = open_cleaning(opened, name or "")

@@ -103,7 +103,7 @@ def _next_steps(summary: dict[str, Any]) -> list[str]:
     if leaks["val"]["touched"] or leaks["test"]["touched"]:
         steps.append(f"medwb split {name} --name NEW draws splits that do not leak, or")
         steps.append(f"medwb clean {name} --policy drop-leaking-train frees train of what val and test have too")
-    return steps or [f"medwb train {name} -a reference; there is nothing that a cleaning would change"]
+    return steps or [f"medwb train {name} -a reference"]
 
 
 def cleaning_json(cleaning: "Cleaning", preview: "dict[str, pd.DataFrame]") -> dict[str, Any]:

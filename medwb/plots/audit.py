@@ -24,7 +24,10 @@ from medwb.plots.style import (
 POSITIVE, NEGATIVE, UNKNOWN = "#994455", "#6699CC", "#DDDDDD"
 """Colours of answers: Paul Tol's "medium-contrast" scheme, told apart in grey too."""
 
-_KINDS = {"candidates": ("all candidates", NEUTRAL, "dot"), "copies": ("borne out by the pixels", REFERENCE, "solid")}
+_KINDS = {
+    "candidates": ("compared in full", NEUTRAL, "dot"),
+    "copies": ("borne out by the pixels", REFERENCE, "solid"),
+}
 _DIRECTIONS = {"higher": "triangle-up", "lower": "triangle-down"}
 
 

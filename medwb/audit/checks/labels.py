@@ -29,6 +29,10 @@ TRUSTED = 0.8
 DOUBT = 0.05
 """Probability of the given answer above which a sample is not suspected."""
 
+AGAINST = 20.0
+"""How many times the image must speak against the given answer, as odds before to odds after seeing it: a positive
+of a rare label is improbable before anything is seen, and that is no evidence."""
+
 WHOLE = 200
 """Samples that know all labels, fewest at which a combination seen once says anything."""
 
@@ -150,8 +154,9 @@ def label_error(survey: Survey) -> pd.DataFrame:
     """A label that a quick model, which has not seen the sample, is confident is wrong.
 
     Confident learning (Northcutt, Jiang and Chuang 2021), a label at a time; of its suspects those remain whose given
-    answer has a probability of at most 5 %. Labels that the model cannot tell well are passed over, and so are
-    constant frames and copies that contradict one another, which have checks of their own.
+    answer has a probability of at most 5 %, and that the image makes 20 times less likely than it was without. Labels
+    that the model cannot tell well are passed over, and so are constant frames and copies that contradict one
+    another, which have checks of their own.
     """
     dataset, model = survey.dataset, survey.model
     ids = dataset.samples["id"].to_numpy(object)
@@ -165,7 +170,8 @@ def label_error(survey: Survey) -> pd.DataFrame:
         usable = np.flatnonzero(content & ~np.isnan(given) & ~np.isnan(probability))
         answers = given[usable].astype(np.int64)
         agreement = np.where(answers == 1, probability[usable], 1 - probability[usable])
-        suspect = _confident_learning(answers, probability[usable]) & (agreement <= DOUBT)
+        suspect = suspects(answers, probability[usable])
+        share = answers.mean() if len(answers) else 0.0
         rows = usable[suspect]
         parts.append(
             issues(
@@ -174,7 +180,7 @@ def label_error(survey: Survey) -> pd.DataFrame:
                 score=1 - agreement[suspect],
                 set=survey.set_names[rows].tolist(),
                 evidence=[
-                    f"labelled {value}, quick model says {says:.2f}"
+                    f"labelled {value}, quick model says {says:.3f}; {share:.1%} are labelled 1"
                     for value, says in zip(answers[suspect], probability[rows], strict=True)
                 ],
             )
@@ -212,6 +218,26 @@ def _relations(names: tuple[str, ...], pairs: pd.DataFrame) -> pd.DataFrame:
     related = related[once.astype(bool)]
     chance = related["expected"].where(related["relation"] == "excludes", related["count_a"] - related["expected"])
     return related.assign(chance=chance)
+
+
+def suspects(answers: npt.NDArray[np.int64], probability: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Answers that are probably wrong, bool (n,): see `label_error`.
+
+    Args:
+        answers: int64 (n,): 0 or 1.
+        probability: float32 (n,): of 1, out of fold.
+    """
+    agreement = np.where(answers == 1, probability, 1 - probability)
+    certain = (agreement <= DOUBT) & (_against(answers, agreement) >= AGAINST)
+    return _confident_learning(answers, probability) & certain
+
+
+def _against(answers: npt.NDArray[np.int64], agreement: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """How many times less likely the given answer is with the image than without, as odds; (n,)."""
+    positive = np.clip(answers.mean() if len(answers) else 0.5, 1e-6, 1 - 1e-6)
+    before = np.where(answers == 1, positive, 1 - positive)
+    after = np.clip(agreement.astype(np.float64), 1e-9, 1 - 1e-9)
+    return before / (1 - before) * (1 - after) / after
 
 
 def _confident_learning(

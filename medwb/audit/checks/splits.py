@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from medwb.audit.check import check, issues
-from medwb.audit.leaks import Leaks, find_leaks
+from medwb.audit.leaks import Leaks
 from medwb.audit.survey import Survey
 from medwb.dataset import SPLITS
 
@@ -15,7 +15,7 @@ _CONSTANT_SCORE = 0.1  # copies in name only: worth a line at the end of the lis
 @check("leaked_copy", title="Copies in another split", area="splits")
 def leaked_copies(survey: Survey) -> pd.DataFrame:
     """A copy of this validation or test sample stands in another split, so its score is too good."""
-    leaks = find_leaks(survey.dataset, survey.copies)
+    leaks = survey.leaks
     touched = np.flatnonzero(leaks.meets["copies"].any(axis=1) & np.isin(leaks.split_of, _EVALUATED))
     evidence = leaks.evidence("copies", touched)
     found = issues(leaks.ids[touched], set=survey.set_names[touched].tolist(), evidence=evidence)
@@ -36,7 +36,7 @@ def _constant_sets(leaks: Leaks) -> pd.DataFrame:
 @check("leaked_group", title="Groups in several splits", area="splits")
 def leaked_groups(survey: Survey) -> pd.DataFrame:
     """This validation or test sample is of a group (patient) that another split has too."""
-    leaks = find_leaks(survey.dataset, survey.copies)
+    leaks = survey.leaks
     touched = np.flatnonzero(leaks.meets["groups"].any(axis=1) & np.isin(leaks.split_of, _EVALUATED))
     evidence = leaks.evidence("groups", touched)
     return issues(leaks.ids[touched], set=leaks.group_of[touched].tolist(), evidence=evidence)
