@@ -1,5 +1,6 @@
 """MEDWB_HOME and what lies below it, and the one way in which files are replaced."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -64,8 +65,15 @@ def check_name(name: str, noun: str) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
 
-    A reader sees the old file or the new one, never a part. When the body raises, `path` is left as it was.
+    A reader sees the old file or the new one, never a part. When the body raises, `path` is left as it was. A link
+    stays, and the file that it leads to is replaced.
+
+    Raises:
+        OSError: `path` is a folder, a device or a pipe: a rename would take its place.
     """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
     temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")  # the suffix stays last
     try:
         yield temporary

@@ -320,3 +320,8 @@ def test_the_file_says_what_it_is(disputed):
     assert (facts["fingerprint"], facts["digest"]) == (disputed.fingerprint, cleaning.digest)
     assert cleaning.to_csv().splitlines()[0] == ",".join(CLEANING_COLUMNS)
     assert isinstance(open_cleaning(disputed, "keep-one-soft"), Cleaning)
+
+
+def test_a_cleaning_does_not_take_the_name_of_another_policy(home):
+    with pytest.raises(RequestError, match="'keep-all' is the name of a policy"):
+        make_cleaning(audited(make_dataset("aab", "ttv")), ["drop-constant"], name="keep-all")

@@ -245,3 +245,11 @@ def test_patients_of_the_chest_x_rays_stand_in_several_splits(home, realdata):
     assert audit.summary["exact"] == {"sets": 0, "samples": 0}
     assert audit.summary["near"]["sets"] == 0
     check_audit(audit)
+
+
+def test_a_table_that_was_changed_is_not_believed(tiny):
+    run_audit(tiny)
+    path = audits_dir() / "tiny" / "frames.parquet"
+    pd.read_parquet(path)[:3].to_parquet(path, index=False)
+    with pytest.raises(RequestError, match=r"frames\.parquet is not the one"):
+        open_audit(tiny)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,7 @@ def test_a_finished_run_goes_before_a_queued_one(black):
 def test_a_run_under_another_cleaning_of_that_name_is_not_used(black):
     audit = open_audit(black)
     save_cleaning(make_cleaning(audit, ["drop-constant"], name="mine"))
-    other = make_cleaning(audit, ["keep-one-soft"], name="drop-contradictions")
+    other = replace(make_cleaning(audit, ["keep-one-soft"]), name="drop-contradictions")
     save_cleaning(other)
     with pytest.raises(RequestError, match="'drop-contradictions' was made by keep-one-soft on train; the study"):
         start(black)

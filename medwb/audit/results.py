@@ -1,9 +1,11 @@
 """Audit: what the checks found, kept in `audits/<dataset>/`."""
 
+import hashlib
 import json
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,7 +94,7 @@ def run_audit(
         found[check.name] = check.find(survey).assign(check=check.name)
     table = pd.concat(found.values(), ignore_index=True)[list(ISSUE_COLUMNS)]
     audit = Audit(dataset, table, _groups(survey), _pairs(survey), _frames(survey), _summary(survey, found))
-    _save(audit)
+    audit = replace(audit, summary=_save(audit))
     survey.checked(1, 1)
     return audit
 
@@ -109,32 +111,48 @@ def open_audit(dataset: Dataset) -> Audit:
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         if summary["fingerprint"] != dataset.fingerprint:
             raise RequestError(f"dataset {dataset.name!r} has changed since it was audited; {again}")
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
+        tables = {}
+        for name in _TABLES:
+            content = (folder / f"{name}.parquet").read_bytes()
+            if _digest(content) != summary["tables"][name]:
+                raise ValueError(f"{name}.parquet is not the one that summary.json was written for")
+            tables[name] = pd.read_parquet(BytesIO(content))
         return Audit(dataset, summary=summary, **tables)
     except RequestError:
         raise
     except FileNotFoundError:
         raise RequestError(f"dataset {dataset.name!r} has not been audited yet; {again}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError(f"the audit in {folder} is damaged ({error}); {again}") from error
 
 
 _TABLES = ("issues", "groups", "pairs", "frames")
 
 
-def _save(audit: Audit) -> None:
-    """Write the tables, let them take the place of older ones, then `summary.json`, which makes them valid."""
+def _save(audit: Audit) -> dict[str, Any]:
+    """Write the tables, let them take the place of older ones, then `summary.json`, which makes them valid.
+
+    Returns:
+        The summary, with the digest of each table's file under `tables`: a table of another audit is not believed.
+    """
     folder = audits_dir() / audit.dataset.name
+    summary: dict[str, Any] = {**audit.summary, "tables": {}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as tables:
             for name in _TABLES:
                 temporary = tables.enter_context(replacing(folder / f"{name}.parquet"))
                 getattr(audit, name).to_parquet(temporary, index=False)
+                summary["tables"][name] = _digest(temporary.read_bytes())
             (folder / "summary.json").unlink(missing_ok=True)  # old and new tables never pass for one audit
-        write_text(folder / "summary.json", dump_json(audit.summary) + "\n")
+        write_text(folder / "summary.json", dump_json(summary) + "\n")
     except OSError as error:
         raise RequestError(f"cannot write to {folder} ({error.strerror}); free space, or set MEDWB_HOME") from error
+    return summary
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _summary(survey: "Survey", found: dict[str, pd.DataFrame]) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def clean(
     policy: Annotated[
         list[str] | None, typer.Option("--policy", "-p", help="What to do; may repeat, each acts after the last.")
     ] = None,
-    splits: Annotated[str, typer.Option(help="Splits to act on, separated by commas.")] = "train",
+    splits: Annotated[
+        str | None, typer.Option(help="Splits to act on, separated by commas; by itself train.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the cleaning; by itself that of its policies.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the list of changes to this CSV file too.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the dataset's cleanings.")] = False,
@@ -75,21 +77,26 @@ def clean(
 
     opened = open_dataset(dataset)
     if list_ or remove is not None:
-        if policy or name or csv or (list_ and remove is not None):
-            raise RequestError("--list and --remove stand alone; leave out --policy, --name and --csv")
+        if policy or name or csv or splits or (list_ and remove is not None):
+            raise RequestError("--list and --remove stand alone; leave out --policy, --splits, --name and --csv")
         if remove is None:
             return _list_cleanings(opened, json)
         remove_cleaning(opened, remove)
+        if json:
+            return print_json({"removed": remove})
         return say(f"cleaning {remove!r} of {dataset} is removed; the dataset was never changed")
     if not policy and name is None:
         if json:
             raise RequestError(f"no policy is named; choose: medwb clean {dataset} --policy POLICY")
         _list_policies()
         return say(f"choose: medwb clean {dataset} --policy POLICY")
+    if splits and not policy:
+        raise RequestError("--splits says where policies act; name one with --policy")
     found = open_audit(opened)
     if policy:
         names = read_policies("+".join(policy))
-        cleaning = make_cleaning(found, names, [part.strip() for part in splits.split(",")], name)
+        cleaning = make_cleaning(found, names, [part.strip() for part in (splits or "train").split(",")], name)
+        _say_what_is_replaced(opened, cleaning)
     else:
         cleaning = open_cleaning(opened, name or "")
     if csv is not None:
@@ -105,6 +112,19 @@ def clean(
     if path:
         say(f"written to {path}" + (f", and as a table to {csv}" if csv else ""))
     return say(f"next: medwb train {dataset} -a cnn-2 --set cleaning={cleaning.name}")
+
+
+def _say_what_is_replaced(dataset: "Dataset", cleaning: "Cleaning") -> None:
+    """Note when another cleaning of that name is about to go; runs that wait for it will refuse the new one."""
+    from medwb.audit.cleaning import cleaning_names, open_cleaning
+
+    if cleaning.name in cleaning_names(dataset):
+        try:
+            older = open_cleaning(dataset, cleaning.name)
+        except RequestError:
+            return
+        if older.digest != cleaning.digest:
+            say(f"note: this replaces the cleaning {older.name!r} of {' + '.join(older.policies)}, {older.digest}")
 
 
 def _list_policies() -> None:

@@ -35,8 +35,8 @@ def make_cleaning(
             "keep-one-soft.drop-train-copies", "keep-one-soft.on-train-val".
 
     Raises:
-        RequestError: No policy, an unknown one or one twice, a split that the dataset does not have, or a name that
-            is not allowed.
+        RequestError: No policy, an unknown one or one twice, a split that the dataset does not have, a name that
+            is not allowed, or that of another policy.
     """
     chosen = [POLICIES.get(policy) for policy in policies]
     if not chosen:
@@ -51,6 +51,8 @@ def make_cleaning(
     if name is None:
         name = ".".join([*policies, *([] if scope == ["train"] else ["on-" + "-".join(scope)])])
     check_cleaning_name(name)
+    if name in POLICIES.names() and list(policies) != [name]:
+        raise RequestError(f"{name!r} is the name of a policy; give a cleaning by {'+'.join(policies)} another name")
     draft = Draft(dataset, audit.copies, scope)
     for policy in chosen:
         draft.policy = policy.name
