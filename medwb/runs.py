@@ -119,6 +119,11 @@ class Run:
             return [str(error)]
         return certificate.warnings if certificate else []
 
+    @property
+    def cleaning_digest(self) -> str:
+        """Digest of the cleaning that the run learned under; "" for none. The name alone may mean another by now."""
+        return str((self.record.get("cleaning") or {}).get("digest", ""))
+
     def status(self) -> dict[str, Any]:
         """`status.json` as it stands; a run whose process is gone is `failed`, never `running`."""
         try:

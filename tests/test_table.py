@@ -267,3 +267,11 @@ def test_the_compare_page_shows_the_ceiling(disputed):
     limit = f1_table(disputed, draws=100).ceiling_text("macro_f1")
     assert any("Ceiling" in caption.value and limit in caption.value for caption in app.caption)
     assert any("Macro F1, agreeing scans" in frame.value for frame in app.dataframe)
+
+
+def test_runs_under_two_versions_of_one_cleaning_are_not_averaged(tiny):
+    """The name of a cleaning is a setting; what it stood for is in the run's record."""
+    for seed, digest in ((0, "1" * 16), (1, "2" * 16)):
+        path = finish_run(tiny, 0.2, seed=seed).path / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "cleaning": {"digest": digest}}))
+    assert f1_table(tiny).rows["runs"].tolist() == [1, 1]

@@ -124,8 +124,8 @@ def _existing(configs: Sequence[RunConfig], dataset: Dataset) -> dict[RunConfig,
         config = run.config
         if config.cleaning not in digests or run.fingerprint != dataset.fingerprint:
             continue
-        state, learned_under = run.state, (run.record.get("cleaning") or {}).get("digest", "")
-        if state not in _REUSED_STATES or learned_under != digests[config.cleaning]:
+        state = run.state
+        if state not in _REUSED_STATES or run.cleaning_digest != digests[config.cleaning]:
             continue
         place = -_REUSED_STATES.index(state)
         if config not in rank or place >= rank[config]:
