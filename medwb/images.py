@@ -91,8 +91,9 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def to_grey(pixels: Pixels) -> Pixels:
-    """Weighted sum of the channels (ITU-R BT.601): uint8 (h, w, 3) to (h, w, 1)."""
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, None]
+    """Weighted sum of the channels (ITU-R BT.601): uint8 (h, w, 3) to (h, w, 1), or (n, h, w, 3) to (n, h, w, 1)."""
+    tall = pixels.reshape(-1, *pixels.shape[-2:])  # images of one size under one another
+    return cv2.cvtColor(tall, cv2.COLOR_RGB2GRAY).reshape(*pixels.shape[:-1], 1)
 
 
 def _one_channel_if_equal(raw: Pixels) -> tuple[Pixels, bool]:

@@ -171,3 +171,8 @@ def test_a_png_part_that_claims_gigabytes_is_not_decoded(claim):
     data[start : start + 4] = claim.to_bytes(4, "big")
     with pytest.raises(UnreadableImage, match="longer than the file"):
         decode(bytes(data))
+
+
+def test_many_images_become_grey_as_each_does():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 9, 3), dtype=np.uint8)
+    assert np.array_equal(to_grey(pixels), np.stack([to_grey(image) for image in pixels]))

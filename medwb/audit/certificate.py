@@ -1,16 +1,15 @@
 """Certificate: proof, kept with every run, of whether the splits that it saw leak."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from medwb.audit.cleaning.changes import Cleaning
+from medwb.audit.cleaning.changes import Cleaning, counted
 from medwb.audit.leaks import find_leaks
 from medwb.audit.memory import Memory
-from medwb.audit.results import open_audit
+from medwb.audit.results import digest, open_audit
 from medwb.audit.sets import exact_sets
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
@@ -72,7 +71,7 @@ class Certificate:
                 if part["touched"]
             ]
             found.append(
-                f"the splits leak: {_count(pictures, 'set')} of copies and {_count(self.leaks['groups'], 'group')} "
+                f"the splits leak: {counted(pictures, 'set')} of copies and {counted(self.leaks['groups'], 'group')} "
                 f"stand in more than one, and touch {' and '.join(touched)}; scores on these are too good"
             )
         if left := [f"{count:,} of {split}" for split, count in self.left_out.items() if count]:
@@ -133,7 +132,7 @@ def _certify(dataset: Dataset, cleaning: Cleaning | None) -> Certificate:
         "leaks": leaks.summary(),
         "left_out": {name: int((~keep & (split == name)).sum()) for name in ("val", "test")},
         "clean": leaks.clean,
-        "compared": _digest(leaks.copies.of.tobytes() + leaks.groups.of.tobytes()),
+        "compared": digest(leaks.copies.of.tobytes() + leaks.groups.of.tobytes()),
     }
     facts = json.loads(dump_json(facts))  # as it comes back from a file, so that the hash does too
     return Certificate(**facts, hash=_hash(facts))
@@ -147,12 +146,4 @@ def _identity(dataset: Dataset) -> tuple[str, str, str, int]:
 
 
 def _hash(facts: dict[str, Any]) -> str:
-    return _digest(json.dumps(facts, sort_keys=True).encode())
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    return digest(json.dumps(facts, sort_keys=True).encode())

@@ -11,6 +11,7 @@ import pandas as pd
 
 from medwb.audit.workers import workers
 from medwb.dataset import Dataset
+from medwb.images import to_grey
 from medwb.progress import Progress, Stages, no_progress
 
 Floats = npt.NDArray[np.float32]
@@ -152,12 +153,10 @@ def _side_by_side(work: Callable[[int], Result], starts: Sequence[int], progress
 
 def _to_grey(frames: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Floats]:
     """Grey of (n, H, W, C) as (n, H, W), and the mean spread of the channels, (n,)."""
-    samples, height, width, channels = frames.shape
-    if channels == 1:
-        return frames[:, :, :, 0], np.zeros(samples, np.float32)
-    grey = cv2.cvtColor(frames.reshape(samples * height, width, channels), cv2.COLOR_RGB2GRAY)
+    if frames.shape[3] == 1:
+        return frames[..., 0], np.zeros(len(frames), np.float32)
     spread = frames.max(axis=3) - frames.min(axis=3)
-    return grey.reshape(samples, height, width), spread.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
+    return to_grey(frames)[..., 0], spread.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
 
 
 def _of_histogram(share: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.generic]]:

@@ -114,7 +114,7 @@ def open_audit(dataset: Dataset) -> Audit:
         tables = {}
         for name in _TABLES:
             content = (folder / f"{name}.parquet").read_bytes()
-            if _digest(content) != summary["tables"][name]:
+            if digest(content) != summary["tables"][name]:
                 raise ValueError(f"{name}.parquet is not the one that summary.json was written for")
             tables[name] = pd.read_parquet(BytesIO(content))
         return Audit(dataset, summary=summary, **tables)
@@ -143,7 +143,7 @@ def _save(audit: Audit) -> dict[str, Any]:
             for name in _TABLES:
                 temporary = tables.enter_context(replacing(folder / f"{name}.parquet"))
                 getattr(audit, name).to_parquet(temporary, index=False)
-                summary["tables"][name] = _digest(temporary.read_bytes())
+                summary["tables"][name] = digest(temporary.read_bytes())
             (folder / "summary.json").unlink(missing_ok=True)  # old and new tables never pass for one audit
         write_text(folder / "summary.json", dump_json(summary) + "\n")
     except OSError as error:
@@ -151,7 +151,8 @@ def _save(audit: Audit) -> dict[str, Any]:
     return summary
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """32 hex digits: 128 bits of BLAKE2b."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

@@ -90,10 +90,7 @@ def grey_frames(dataset: Dataset, positions: npt.NDArray[np.int64]) -> Floats:
     import cv2
 
     frames = dataset.images[dataset.rows[positions]]
-    if frames.shape[3] == 1:
-        frames = frames[..., 0]
-    else:
-        frames = np.stack([to_grey(frame)[..., 0] for frame in frames])
+    frames = (frames if frames.shape[3] == 1 else to_grey(frames))[..., 0]
     if frames.shape[1:] != (SIDE, SIDE):
         frames = np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames])
     return frames.astype(np.float32)

@@ -105,7 +105,7 @@ class RunData:
         images = self.dataset.images[rows]
         height, width, channels = self.shape
         if channels == 1 and images.shape[3] == 3:
-            images = np.stack([to_grey(image) for image in images])
+            images = to_grey(images)
         elif channels == 3 and images.shape[3] == 1:
             images = np.repeat(images, 3, axis=3)
         if images.shape[1:3] != (height, width):

@@ -93,8 +93,8 @@ class Cleaning:
         for split in ("val", "test"):
             if self.touches(split):
                 notes.append(
-                    f"touches {split}: {_count(self.excluded[split], 'sample')} out, "
-                    f"{_count(self.relabelled[split], 'label')} changed; predictions and tables still hold "
+                    f"touches {split}: {counted(self.excluded[split], 'sample')} out, "
+                    f"{counted(self.relabelled[split], 'label')} changed; predictions and tables still hold "
                     "all samples with their labels as imported"
                 )
         if self.soft:
@@ -174,5 +174,6 @@ class Cleaning:
         return str(self.table.to_csv(index=False))
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: "1 set", "2,000 sets"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
