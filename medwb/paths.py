@@ -41,6 +41,11 @@ def audits_dir() -> Path:
     return home() / "audits"
 
 
+def augmentations_dir() -> Path:
+    """`augmentations/<name>.yaml` stand here."""
+    return home() / "augmentations"
+
+
 def runs_dir() -> Path:
     """`runs/<run_id>/` stand here."""
     return home() / "runs"
