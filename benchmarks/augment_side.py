@@ -66,7 +66,7 @@ def albumentations(scans: np.ndarray, batch: int) -> Callable[[], object]:
 
 
 def solt(scans: np.ndarray, batch: int) -> Callable[[], object]:
-    """SOLT, the study's own library, as its guide writes the stream; it cannot fuse moves when holes are nested in it."""
+    """SOLT, the study's own library, as its guide writes the stream; it cannot fuse moves when streams nest."""
     import solt
     import solt.transforms as slt
 
