@@ -1,6 +1,7 @@
 """The one exception that means: what was asked for is wrong, and here is the way out."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -18,6 +19,14 @@ class RequestError(ValueError):
 def printable(text: str) -> str:
     """The text with every control character replaced: names from files must not steer a terminal."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def short(value: object) -> str:
+    """A value as a message shows it, in at most 80 characters."""
+    # A few lines of YAML that name one another can hold more than fits in memory, so repr() is not for them.
+    text = value if isinstance(value, str) and len(value) <= 70 else None
+    text = repr(text) if text is not None else reprlib.repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> RequestError:

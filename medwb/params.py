@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeGuard
 
-from medwb.errors import RequestError, unknown_name
+from medwb.errors import RequestError, short, unknown_name
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Param:
             return OneOf(tuple(self.check(self._number(one)) for one in some))
         if not _is_list(value) or len(value) != 2:
             raise RequestError(
-                f"{self.name}={_short(value)} is no setting; write a number, [low, high] or {{one_of: [...]}}"
+                f"{self.name}={short(value)} is no setting; write a number, [low, high] or {{one_of: [...]}}"
             )
         low, high = (self.check(self._number(end)) for end in value)
         if low > high:
@@ -92,7 +92,11 @@ class Param:
 
     def _number(self, value: object) -> float:
         if not _is_number(value):
-            raise RequestError(f"{self.name}={_short(value)} is not a number")
+            raise RequestError(f"{self.name}={short(value)} is not a number")
+        try:
+            float(value)
+        except OverflowError:
+            raise RequestError(f"{self.name}={short(value)} is larger than any number it may be") from None
         return value
 
 
@@ -113,7 +117,7 @@ class Choice:
     def read(self, value: object) -> str:
         """Return the name. Raises RequestError when it is not among the options."""
         if value not in self.options:
-            raise unknown_name(self.name, str(value), self.options)
+            raise unknown_name(self.name, value if isinstance(value, str) else short(value), self.options)
         return str(value)
 
 
@@ -137,8 +141,3 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 def _is_list(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

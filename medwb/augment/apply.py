@@ -245,7 +245,7 @@ def _cut(images: Pixels, one: Drawn) -> None:
         hole = images[n, top:bottom, left:right]
         if fill == "noise":
             rng = np.random.default_rng(seed_of(one.values["noise"][n]))
-            hole[...] = rng.integers(0, _LEVELS, hole.shape, np.uint8)
+            hole[...] = rng.integers(0, _LEVELS, (*hole.shape[:2], 1), np.uint8)  # grey, on colour too
         else:
             hole[...] = 0 if fill == "black" else np.rint(images[n].mean(axis=(0, 1)))
 

@@ -19,5 +19,41 @@ PRESETS: dict[str, Augmentation] = {
         "scan of 64. Pad and crop bring a scaled scan back to its size; scale does that here by itself. Of holes of "
         "40, 50 and 10 pixels, each is cut with probability 3/5, as in three draws from these and two of nothing.",
     ),
+    "chest-x-ray": Augmentation(
+        (
+            Step("rotate", {"degrees": (-7, 7), "border": "edge"}, p=0.7),
+            Step("scale", {"x": (0.95, 1.1), "axes": "together", "border": "edge"}, p=0.5),
+            Step("shift", {"right": (-5, 5), "down": (-5, 5), "border": "edge"}, p=0.5),
+            Step("brightness-contrast", {"brightness": (-5, 4), "contrast": (-10, 5)}, p=0.5),
+            Step("gamma", {"gamma": (0.8, 1.25)}, p=0.5),
+        ),
+        "Patients stand differently and films are exposed differently: a few degrees, a few percent, a little light. "
+        "No flips: the heart is on the left, and the side of a finding matters. No holes and no blur: a nodule, or "
+        "the thin line of a pneumothorax, would go with them while its label stays.",
+    ),
+    "mr": Augmentation(
+        (
+            Step("rotate", {"degrees": (-10, 10), "border": "edge"}, p=0.7),
+            Step("scale", {"x": (0.9, 1.1), "axes": "together", "border": "edge"}, p=0.5),
+            Step("shift", {"right": (-5, 5), "down": (-5, 5), "border": "edge"}, p=0.5),
+            Step("bias-field", {"strength": (0, 20), "order": 3}, p=0.5),
+            Step("gamma", {"gamma": (0.8, 1.25)}, p=0.3),
+            Step("rician-noise", {"deviation": (0, 2)}, p=0.3),
+        ),
+        "Scanners differ: coils light the scan unevenly, grey levels have no unit, and the noise of magnitude images "
+        "is Rician. No flips, for a label may have a side; where none has, add a left-right flip.",
+    ),
+    "ct": Augmentation(
+        (
+            Step("rotate", {"degrees": (-10, 10), "border": "edge"}, p=0.7),
+            Step("scale", {"x": (0.9, 1.1), "axes": "together", "border": "edge"}, p=0.5),
+            Step("shift", {"right": (-5, 5), "down": (-5, 5), "border": "edge"}, p=0.5),
+            Step("brightness-contrast", {"brightness": (-4, 4), "contrast": (-5, 5)}, p=0.5),
+            Step("gaussian-noise", {"deviation": (0, 1.5)}, p=0.3),
+        ),
+        "Hounsfield units mean the same on every scanner, so brightness and contrast move no further than a window "
+        "that is set a little differently. Patients lie turned by a few degrees, and noise depends on the dose. "
+        "No flips: organs have sides.",
+    ),
 }
 """Name to recipe."""

@@ -11,13 +11,15 @@ from functools import cached_property
 from typing import Any
 
 from medwb.augment.transform import TRANSFORMS, Transform
-from medwb.errors import RequestError, unknown_name
+from medwb.errors import RequestError, short, unknown_name
 from medwb.params import Param, Setting, plain
 
 PROBABILITY = Param("p", 0, 1, 0.5, 0.05, "Share of the scans, drawn anew each epoch, that the step changes.")
 
 MAX_STEPS = 40
-_MAX_TOKEN = 100_000  # characters of JSON that a token may unpack to
+MAX_LENGTH = 100_000
+"""Characters of a recipe, as YAML or JSON."""
+
 _STEP_KEYS = ("transform", "p", "enabled")
 
 
@@ -68,7 +70,7 @@ def read_step(values: object) -> Step:
         raise RequestError("a step is written as 'transform: NAME' and its settings, a line each")
     enabled = values.get("enabled", True)
     if not isinstance(enabled, bool):
-        raise RequestError(f"enabled={enabled!r} is neither true nor false")
+        raise RequestError(f"enabled={short(enabled)} is neither true nor false")
     settings = {str(key): value for key, value in values.items() if key not in _STEP_KEYS}
     return Step(values["transform"], settings, values.get("p", PROBABILITY.default), enabled)
 
@@ -130,7 +132,9 @@ class Augmentation:
         """As a file holds it."""
         import yaml
 
-        text: str = yaml.safe_dump(self.describe(), sort_keys=False, allow_unicode=True, width=100)
+        text: str = yaml.safe_dump(
+            self.describe(), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+        )
         return text
 
     def to_token(self) -> str:
@@ -154,6 +158,9 @@ def read_augmentation(values: object, where: str) -> Augmentation:
     for key in values:
         if key not in ("steps", "about"):
             raise RequestError(f"{where}: {unknown_name('key', str(key), ('steps', 'about'))}")
+    about = values.get("about", "")
+    if not isinstance(about, str):
+        raise RequestError(f"{where}: about={short(about)} is no text")
     steps = []
     for number, step in enumerate(values["steps"], 1):
         try:
@@ -162,7 +169,7 @@ def read_augmentation(values: object, where: str) -> Augmentation:
             name = f" ({step.get('transform')})" if isinstance(step, Mapping) else ""
             raise RequestError(f"{where}: step {number}{name}: {error}") from None
     try:
-        return Augmentation(tuple(steps), str(values.get("about", "")))
+        return Augmentation(tuple(steps), about)
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
 
@@ -171,6 +178,8 @@ def parse_yaml(text: str, where: str) -> Augmentation:
     """An augmentation from YAML text. Raises RequestError, as `read_augmentation`, and for what is no YAML."""
     import yaml
 
+    if len(text) > MAX_LENGTH:
+        raise RequestError(f"{where} has {len(text):,} characters; a recipe has at most {MAX_LENGTH:,}")
     try:
         values = yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
@@ -183,7 +192,7 @@ def from_token(token: str) -> Augmentation:
     try:
         packed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         unpacking = zlib.decompressobj()
-        text = unpacking.decompress(packed, _MAX_TOKEN)
+        text = unpacking.decompress(packed, MAX_LENGTH)
         if not unpacking.eof:
             raise ValueError("too long, or cut off")
         values = json.loads(text)

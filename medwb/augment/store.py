@@ -1,14 +1,14 @@
 """Recipes on disk: one YAML file each, below `augmentations/`."""
 
 from medwb.augment.presets import PRESETS
-from medwb.augment.recipe import Augmentation, parse_yaml
+from medwb.augment.recipe import MAX_LENGTH, Augmentation, parse_yaml
 from medwb.errors import RequestError, unknown_name
 from medwb.paths import augmentations_dir, check_name, write_text
 
 NONE = "none"
 """The name of no augmentation at all."""
 
-_MAX_BYTES = 1_000_000
+_MAX_BYTES = 4 * MAX_LENGTH
 
 
 def augmentation_names() -> list[str]:

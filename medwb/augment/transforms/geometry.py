@@ -10,34 +10,29 @@ from typing import Any
 import numpy as np
 
 from medwb.augment.transform import BORDER, Floats, Values, transform
+from medwb.augment.transforms.source import between, border
 from medwb.params import Choice, Param, ends
 
 Size = tuple[int, int]
 
-_MODES = {"reflect": "cv2.BORDER_REFLECT_101", "edge": "cv2.BORDER_REPLICATE", "black": "cv2.BORDER_CONSTANT"}
 
-
-def _linear(xx: Any = 1.0, xy: Any = 0.0, yx: Any = 0.0, yy: Any = 1.0) -> Floats:
-    """(n, 3, 3) from the four numbers of a linear map, each (n,) or a number."""
-    xx, xy, yx, yy = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (xx, xy, yx, yy)))
-    maps = np.tile(np.eye(3), (xx.size, 1, 1))
-    maps[:, 0, 0], maps[:, 0, 1], maps[:, 1, 0], maps[:, 1, 1] = xx, xy, yx, yy
-    return maps
-
-
-def _shifted(maps: Floats, right: Any, down: Any) -> Floats:
-    maps[:, 0, 2], maps[:, 1, 2] = right, down
+def _map(xx: Any = 1.0, xy: Any = 0.0, yx: Any = 0.0, yy: Any = 1.0, right: Any = 0.0, down: Any = 0.0) -> Floats:
+    """(n, 3, 3) from a linear map and a shift after it, each number (n,) or one for all; n is 1 where all are."""
+    numbers = np.broadcast_arrays(*(np.atleast_1d(value) for value in (xx, xy, right, yx, yy, down)))
+    maps = np.zeros((len(numbers[0]), 3, 3))
+    maps[:, :2] = np.stack(numbers, axis=1).reshape(-1, 2, 3)
+    maps[:, 2, 2] = 1
     return maps
 
 
 def _affine(settings: Mapping[str, Any], arguments: str) -> str:
     """Source of an `A.Affine`."""
-    return f"A.Affine({arguments}, border_mode={_MODES[settings['border']]}, p={settings['p']:g})"
+    return f"A.Affine({arguments}, {border(settings)}, p={settings['p']:g})"
 
 
 def _slants(setting: Any) -> str:
-    """Ends of a shear in degrees."""
-    return str(tuple(round(float(np.rad2deg(np.arctan(end))), 4) for end in ends(setting)))
+    """Ends of a shear in degrees, to the other side: there a positive angle moves lower rows left."""
+    return str(tuple(round(float(np.rad2deg(np.arctan(-end))), 6) for end in reversed(ends(setting))))
 
 
 def _padded(setting: Any) -> str:
@@ -50,23 +45,18 @@ def _heights(setting: Any, height: int) -> str:
     return str(tuple(max(1, round(end * height / 100)) for end in ends(setting)))
 
 
-def _ends(setting: Any, factor: float = 1) -> str:
-    """Ends of a setting as a Python tuple."""
-    return str(tuple(round(float(factor * end), 6) for end in ends(setting)))
-
-
 @transform(
     "rotate",
     title="Rotate",
     family="geometry",
     params=[Param("degrees", -180, 180, -10, 0.5, "Angle, counter-clockwise.", "°", until=10)],
     choices=[BORDER],
-    code=lambda settings, size: _affine(settings, f"rotate={_ends(settings['degrees'])}"),
+    code=lambda settings, size: _affine(settings, f"rotate={between(settings['degrees'])}"),
 )
 def rotate(values: Values, size: Size) -> Floats:
     """Turns the scan about its centre."""
     angle = np.deg2rad(values["degrees"])
-    return _linear(np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle))
+    return _map(np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle))
 
 
 @transform(
@@ -77,7 +67,7 @@ def rotate(values: Values, size: Size) -> Floats:
 )
 def flip_left_right(values: Values, size: Size) -> Floats:
     """Exchanges left and right: the heart changes sides."""
-    return _linear(xx=-1)
+    return _map(xx=-1)
 
 
 @transform(
@@ -88,7 +78,7 @@ def flip_left_right(values: Values, size: Size) -> Floats:
 )
 def flip_up_down(values: Values, size: Size) -> Floats:
     """Exchanges top and bottom."""
-    return _linear(yy=-1)
+    return _map(yy=-1)
 
 
 @transform(
@@ -106,7 +96,19 @@ def flip_up_down(values: Values, size: Size) -> Floats:
 )
 def shear(values: Values, size: Size) -> Floats:
     """Slants the scan: a square becomes a rhomboid."""
-    return np.asarray(np.linalg.inv(_linear(xy=values["x"], yx=values["y"])), np.float64)
+    return np.asarray(np.linalg.inv(_map(xy=values["x"], yx=values["y"])), np.float64)
+
+
+def _scale_code(settings: Mapping[str, Any], size: Size) -> str:
+    arguments = f"scale={{'x': {between(settings['x'])}, 'y': {between(settings['y'])}}}"
+    if settings["axes"] == "together":
+        arguments = f"scale={between(settings['x'])}, keep_ratio=True"
+    if settings["window"] == "centre":
+        return _affine(settings, arguments)
+    beyond = border(settings)
+    moved = f"A.Affine({arguments}, fit_output=True, {beyond}, p=1)"
+    window = f"A.PadIfNeeded(*{size}, {beyond}, p=1), A.RandomCrop(*{size}, p=1)"
+    return f"A.Sequential([{moved}, {window}], p={settings['p']:g})"
 
 
 @transform(
@@ -123,24 +125,18 @@ def shear(values: Values, size: Size) -> Floats:
         BORDER,
     ],
     hidden=["left", "top"],
-    code=lambda settings, size: _affine(
-        settings,
-        f"scale={_ends(settings['x'])}, keep_ratio=True"
-        if settings["axes"] == "together"
-        else f"scale={{'x': {_ends(settings['x'])}, 'y': {_ends(settings['y'])}}}",
-    ),
+    code=_scale_code,
 )
 def scale(values: Values, size: Size) -> Floats:
     """Enlarges or shrinks what is seen; the scan keeps its size."""
     across, down = (1 / values[name] for name in ("x", "x" if values["axes"] == "together" else "y"))
-    maps = _linear(across, yy=down)
-    if values["window"] == "anywhere":
-        right, below = (
-            (values[place] - 0.5) * np.maximum(0, 1 - share) * side
-            for place, share, side in (("left", across, size[1]), ("top", down, size[0]))
-        )
-        maps = _shifted(maps, right, below)
-    return maps
+    if values["window"] == "centre":
+        return _map(across, yy=down)
+    right, below = (
+        (values[place] - 0.5) * np.maximum(0, 1 - share) * side
+        for place, share, side in (("left", across, size[1]), ("top", down, size[0]))
+    )
+    return _map(across, yy=down, right=right, down=below)
 
 
 @transform(
@@ -154,12 +150,12 @@ def scale(values: Values, size: Size) -> Floats:
     choices=[BORDER],
     code=lambda settings, size: _affine(
         settings,
-        f"translate_percent={{'x': {_ends(settings['right'], 0.01)}, 'y': {_ends(settings['down'], 0.01)}}}",
+        f"translate_percent={{'x': {between(settings['right'], 0.01)}, 'y': {between(settings['down'], 0.01)}}}",
     ),
 )
 def shift(values: Values, size: Size) -> Floats:
     """Moves the scan."""
-    return _shifted(_linear(), -values["right"] * size[1] / 100, -values["down"] * size[0] / 100)
+    return _map(right=-values["right"] * size[1] / 100, down=-values["down"] * size[0] / 100)
 
 
 @transform(
@@ -173,7 +169,7 @@ def shift(values: Values, size: Size) -> Floats:
 def pad(values: Values, size: Size) -> Floats:
     """Adds a border on every side, and shrinks the whole to the size of the scan."""
     wider = 1 + values["share"] / 50
-    return _linear(wider, yy=wider)
+    return _map(wider, yy=wider)
 
 
 @transform(
@@ -192,4 +188,4 @@ def crop(values: Values, size: Size) -> Floats:
     """Cuts out a window at some place, and enlarges it to the size of the scan."""
     keep = values["keep"] / 100
     right, down = ((values[place] - 0.5) * (1 - keep) * side for place, side in (("left", size[1]), ("top", size[0])))
-    return _shifted(_linear(keep, yy=keep), right, down)
+    return _map(keep, yy=keep, right=right, down=down)

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from medwb.augment.transform import FILL, Values, transform
-from medwb.params import Param, ends
+from medwb.augment.transforms.source import between, fill
+from medwb.params import Choice, Param
 
 Size = tuple[int, int]
 
-_FILLS = {"black": "0", "mean": "0", "noise": "'random'"}
+_NOISE = Choice("fill", ("noise", "black", "mean"), FILL.help)
 
 
 def _boxes(values: Values, width: Any, height: Any, size: Size) -> npt.NDArray[np.int64]:
@@ -25,10 +26,10 @@ def _boxes(values: Values, width: Any, height: Any, size: Size) -> npt.NDArray[n
 
 
 def _cutout_code(settings: Mapping[str, Any], size: Size) -> str:
-    share = tuple(round(end / 100, 6) for end in ends(settings["size"]))
+    share = between(settings["size"], 0.01)
     return (
         f"A.CoarseDropout(num_holes_range=(1, 1), hole_height_range={share}, hole_width_range={share}, "
-        f"fill={_FILLS[settings['fill']]}, p={settings['p']:g})"
+        f"{fill(settings)}, p={settings['p']:g})"
     )
 
 
@@ -44,3 +45,26 @@ def _cutout_code(settings: Mapping[str, Any], size: Size) -> str:
 def cutout(values: Values, size: Size) -> npt.NDArray[np.int64]:
     """Cuts a square out of the scan (DeVries and Taylor 2017)."""
     return _boxes(values, values["size"] * size[1] / 100, values["size"] * size[0] / 100, size)
+
+
+def _erasing_code(settings: Mapping[str, Any], size: Size) -> str:
+    area, aspect = between(settings["area"], 0.01), between(settings["aspect"])
+    return f"A.Erasing(scale={area}, ratio={aspect}, {fill(settings)}, p={settings['p']:g})"
+
+
+@transform(
+    "random-erasing",
+    title="Random erasing",
+    family="holes",
+    params=[
+        Param("area", 0.5, 100, 2, 0.5, "Area of the box, as a share of the scan's.", "%", until=15),
+        Param("aspect", 0.1, 10, 0.3, 0.1, "Width to height.", until=3.3),
+    ],
+    choices=[_NOISE],
+    hidden=["left", "top", "noise"],
+    code=_erasing_code,
+)
+def random_erasing(values: Values, size: Size) -> npt.NDArray[np.int64]:
+    """Cuts a box of some area and shape out of the scan (Zhong et al. 2020)."""
+    pixels = values["area"] / 100 * size[0] * size[1]
+    return _boxes(values, np.sqrt(pixels * values["aspect"]), np.sqrt(pixels / values["aspect"]), size)
