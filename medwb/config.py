@@ -66,8 +66,10 @@ class RunConfig(BaseModel):
     """Divide pixels by 255; otherwise 0..255 goes in."""
     cleaning: str = "none"
     """Name of a saved cleaning that the network learns under; "none" for the dataset as it is."""
+    augmentation: str = "none"
+    """Name of a ready or saved recipe that training scans are augmented by, anew each epoch; "none" for no change."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Initial weights, data order and dropout follow from it."""
+    """Initial weights, data order, dropout and what augmentation draws follow from it."""
 
 
 def _short(value: object) -> str:
@@ -85,7 +87,7 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
 
     Raises:
         RequestError: An unknown key (with the nearest), a value out of its range, a schedule that could not act,
-            an architecture that is not registered, a cleaning whose name is not allowed.
+            an architecture that is not registered, a cleaning or an augmentation whose name is not allowed.
     """
     for key in values:
         if key not in RunConfig.model_fields:
@@ -100,6 +102,7 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
         ) from None
     try:
         check_name(config.cleaning, "cleaning")
+        check_name(config.augmentation, "augmentation")
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
     if not ARCHITECTURES.get(config.architecture).layers:

@@ -96,6 +96,24 @@ def to_grey(pixels: Pixels) -> Pixels:
     return cv2.cvtColor(tall, cv2.COLOR_RGB2GRAY).reshape(*pixels.shape[:-1], 1)
 
 
+def to_shape(images: Pixels, shape: tuple[int, int, int]) -> Pixels:
+    """Scans as a network sees them: uint8 (n, h, w, 1 or 3) to (n, *shape), (height, width, channels).
+
+    Colour becomes grey, or grey is repeated, before the size changes.
+    """
+    height, width, channels = shape
+    if channels == 1 and images.shape[3] == 3:
+        images = to_grey(images)
+    elif channels == 3 and images.shape[3] == 1:
+        images = np.repeat(images, 3, axis=3)
+    if images.shape[1:3] != (height, width):
+        resized = np.empty((len(images), *shape), np.uint8)
+        for number, image in enumerate(images):
+            resized[number] = resize(image, height, width)
+        images = resized
+    return images
+
+
 def _one_channel_if_equal(raw: Pixels) -> tuple[Pixels, bool]:
     """RGB order from OpenCV's BGR, without alpha; (h, w, 1) where the channels agree."""
     if raw.ndim == 2:

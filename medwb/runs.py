@@ -5,14 +5,12 @@ import json
 import os
 import secrets
 import socket
-import subprocess
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -20,16 +18,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-import medwb
 from medwb.architectures import ARCHITECTURES, describe_layers
 from medwb.config import RunConfig, input_shape, make_config
 from medwb.dataset import SPLITS, Dataset
 from medwb.errors import RequestError, unknown_name
 from medwb.paths import check_name, replacing, runs_dir, write_text
+from medwb.versions import git_commit, package_versions
 
 if TYPE_CHECKING:
     from medwb.audit.certificate import Certificate
     from medwb.audit.cleaning import Cleaning
+    from medwb.augment import Augmentation
 
 State = Literal["queued", "running", "stopping", "stopped", "finished", "failed"]
 ACTIVE_STATES = ("queued", "running", "stopping")
@@ -67,7 +66,7 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """`config.json`: settings, dataset, cleaning, leak certificate, versions, git commit. Written once."""
+        """`config.json`: settings, dataset, cleaning, augmentation, leak certificate, versions, git commit."""
         return self._loaded[0]
 
     @property
@@ -123,6 +122,32 @@ class Run:
     def cleaning_digest(self) -> str:
         """Digest of the cleaning that the run learned under; "" for none. The name alone may mean another by now."""
         return str((self.record.get("cleaning") or {}).get("digest", ""))
+
+    @cached_property
+    def augmentation(self) -> "Augmentation":
+        """What training scans are augmented by, as the recipe stood when the run was made; without steps for none.
+
+        Raises:
+            RequestError: The record is damaged, or was changed by hand.
+        """
+        from medwb.augment import Augmentation, read_augmentation
+
+        record = self.record.get("augmentation")
+        if record is None:
+            return Augmentation()
+        where = f"run {self.id}: the augmentation in config.json"
+        if not isinstance(record, dict):
+            raise RequestError(f"{where} is damaged; launch a new run")
+        recipe = read_augmentation({key: record[key] for key in ("steps", "about") if key in record}, where)
+        if recipe.digest != record.get("digest"):
+            raise RequestError(f"{where} was changed after the run was made; launch a new one")
+        return recipe
+
+    @property
+    def augmentation_digest(self) -> str:
+        """Digest of the recipe that the run learned with; "" for none. The name alone may mean another by now."""
+        record = self.record.get("augmentation")
+        return str(record.get("digest", "")) if isinstance(record, dict) else ""
 
     def status(self) -> dict[str, Any]:
         """`status.json` as it stands; a run whose process is gone is `failed`, never `running`."""
@@ -236,8 +261,8 @@ class Run:
 def check_trainable(config: RunConfig, dataset: Dataset) -> None:
     """Raise RequestError unless a dataset can be trained on as a config says.
 
-    It needs known labels in train and in val, after its cleaning too, and scans that are large enough for the
-    network. Baselines cannot learn from labels that are shares of votes.
+    It needs known labels in train and in val, after its cleaning too, scans that are large enough for the network,
+    and an augmentation that suits them. Baselines cannot learn from labels that are shares of votes.
     """
     if dataset.name != config.dataset:
         raise RequestError(f"the config names dataset {config.dataset!r}, not {dataset.name!r}")
@@ -251,7 +276,9 @@ def check_trainable(config: RunConfig, dataset: Dataset) -> None:
             )
         labelled = cleaning.labelled_splits(dataset)
         _check_labels(dataset, labelled, f" after the cleaning {cleaning.name!r}")
-    describe_layers(architecture, input_shape(config, dataset), len(dataset.label_names))
+    shape = input_shape(config, dataset)
+    run_augmentation(config).check(shape, f"augmentation {config.augmentation!r}")
+    describe_layers(architecture, shape, len(dataset.label_names))
 
 
 def _check_labels(dataset: Dataset, labelled: list[str], when: str) -> None:
@@ -273,12 +300,24 @@ def run_cleaning(config: RunConfig, dataset: Dataset) -> "Cleaning | None":
     return open_cleaning(dataset, config.cleaning)
 
 
+def run_augmentation(config: RunConfig) -> "Augmentation":
+    """The augmentation that a config names, as it is saved now; one without steps for "none".
+
+    Raises:
+        RequestError: There is none of that name, or it is damaged.
+    """
+    from medwb.augment import open_augmentation
+
+    return open_augmentation(config.augmentation)
+
+
 def create_run(config: RunConfig, dataset: Dataset) -> Run:
     """Write a run's folder in state `queued`. Raises RequestError as `check_trainable` does."""
     from medwb.audit.certificate import certify
 
     check_trainable(config, dataset)
-    cleaning = run_cleaning(config, dataset)
+    cleaning, augmentation = run_cleaning(config, dataset), run_augmentation(config)
+    recipe = {"name": config.augmentation, "digest": augmentation.digest, **augmentation.describe()}
     certificate = certify(dataset, cleaning)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     run = Run(runs_dir() / f"{stamp}-{config.architecture}-s{config.seed}-{secrets.token_hex(2)}")
@@ -292,10 +331,11 @@ def create_run(config: RunConfig, dataset: Dataset) -> Run:
             "image_shape": list(dataset.image_shape),
         },
         "cleaning": cleaning.describe() if cleaning else None,
+        "augmentation": recipe if config.augmentation != RunConfig.model_fields["augmentation"].default else None,
         "certificate": certificate.to_json(),
         "created": time.time(),
-        "versions": _versions(),
-        "git_commit": _git_commit(),
+        "versions": package_versions(),
+        "git_commit": git_commit(),
     }
     run.update_status(state="queued", epoch=0, epochs=config.epochs, collapsed=False, warnings=certificate.warnings)
     write_text(run.path / "config.json", json.dumps(record, indent=1) + "\n")
@@ -345,24 +385,3 @@ def _process_start(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
     except psutil.Error:
         return None
-
-
-def _versions() -> dict[str, str]:
-    found = {"medwb": medwb.__version__}
-    for package in ("keras", "tensorflow", "numpy", "scikit-learn"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _git_commit() -> str | None:
-    """Commit of the checkout that medwb runs from, "-dirty" when it was changed; None outside of one."""
-    folder = Path(__file__).parent.parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() or None

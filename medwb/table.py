@@ -244,9 +244,10 @@ def parameter_count(run: Run, dataset: Dataset) -> float:
 
 
 def _same_but_for_seed(runs: list[Run]) -> Iterable[list[Run]]:
-    groups: dict[tuple[str, str], dict[int, Run]] = {}
+    groups: dict[tuple[str, str, str], dict[int, Run]] = {}
     for run in runs:  # the oldest first, so that of two runs with one seed the newer stays
-        key = (run.config.model_copy(update={"seed": 0}).model_dump_json(), run.cleaning_digest)
+        settings = run.config.model_copy(update={"seed": 0}).model_dump_json()
+        key = (settings, run.cleaning_digest, run.augmentation_digest)
         groups.setdefault(key, {})[run.config.seed] = run
     return [list(by_seed.values()) for by_seed in groups.values()]
 

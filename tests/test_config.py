@@ -25,6 +25,9 @@ def test_every_field_is_documented():
         ({"channels": 2}, "channels=2"),
         ({"cleaning": "../x"}, r"runs.yaml: cleaning name '../x' is not allowed"),
         ({"cleaning": ""}, "cleaning name '' is not allowed"),
+        ({"augmentation": "../x"}, r"runs.yaml: augmentation name '../x' is not allowed"),
+        ({"augmentation": 3}, "augmentation=3: input should be a valid string"),
+        ({"architecture": "svc", "augmentation": "study"}, "augmentation does nothing for the baseline svc"),
     ],
 )
 def test_bad_settings_are_named(settings, message):

@@ -11,11 +11,14 @@ from conftest import finish_run, write_dataset
 from test_audit_leaks import audited, make_dataset
 
 from medwb.audit.cleaning import make_cleaning, remove_cleaning, save_cleaning
+from medwb.augment import TRANSFORMS, Augmentation, Step, remove_augmentation, save_augmentation
 from medwb.config import make_config
 from medwb.dataset import open_dataset
 from medwb.errors import RequestError
-from medwb.paths import write_text
+from medwb.paths import augmentations_dir, write_text
 from medwb.runs import create_run, finished_runs, list_runs, open_run
+from medwb.studies.start import _existing
+from medwb.table import f1_table
 
 
 def queued(dataset, **settings):
@@ -205,3 +208,76 @@ def test_a_cleaning_that_leaves_nothing_to_learn_is_refused(home):
     clean(dataset, "drop-contradictions")
     with pytest.raises(RequestError, match="no labelled train split after the cleaning 'drop-contradictions'"):
         queued(dataset, cleaning="drop-contradictions")
+
+
+def keep(name, *steps, replace=False):
+    augmentation = Augmentation(steps, "why")
+    save_augmentation(name, augmentation, replace=replace)
+    return augmentation
+
+
+def test_a_run_records_its_augmentation_and_keeps_it(tiny):
+    then = keep("mine", Step("rotate", {"degrees": (-5, 5)}), Step("shear", enabled=False))
+    run = queued(tiny, augmentation="mine")
+    keep("mine", Step("rotate", {"degrees": (-90, 90)}), replace=True)
+    record = json.loads((run.path / "config.json").read_text())["augmentation"]
+    assert record == {"name": "mine", "digest": then.digest, **then.describe()}
+    again = open_run(run.id)
+    assert again.augmentation == then
+    assert again.augmentation_digest == then.digest
+    remove_augmentation("mine")
+    assert open_run(run.id).augmentation == then
+
+
+def test_a_run_without_augmentation_records_none(tiny):
+    run = queued(tiny)
+    assert run.record["augmentation"] is None
+    assert run.augmentation == Augmentation()
+    assert run.augmentation_digest == ""
+    old = json.loads((run.path / "config.json").read_text())  # from before there was augmentation
+    del old["augmentation"], old["config"]["augmentation"]
+    (run.path / "config.json").write_text(json.dumps(old))
+    assert open_run(run.id).augmentation == Augmentation()
+    assert open_run(run.id).augmentation_digest == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record["steps"].pop(), "was changed after the run was made"),
+        (lambda record: record["steps"][0].update(p=0.9), "was changed after the run was made"),
+        (lambda record: record["steps"][0].update(transform="rotat"), "did you mean rotate"),
+        (lambda record: record.pop("steps"), "holds no augmentation"),
+    ],
+)
+def test_a_record_that_was_changed_is_refused(tiny, change, message):
+    keep("mine", Step("rotate"), Step("cutout"))
+    run = queued(tiny, augmentation="mine")
+    record = json.loads((run.path / "config.json").read_text())
+    change(record["augmentation"])
+    (run.path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(RequestError, match=rf"run {run.id}: the augmentation in config\.json.*{message}"):
+        _ = open_run(run.id).augmentation
+
+
+def test_augmentations_that_do_not_suit_are_refused_before_a_run_is_made(tiny):
+    with pytest.raises(RequestError, match="unknown augmentation 'studdy'; did you mean study"):
+        queued(tiny, augmentation="studdy")
+    (colour, *_) = [entry.name for entry in TRANSFORMS if entry.colour]
+    keep("colourful", Step(colour))
+    with pytest.raises(RequestError, match=r"augmentation 'colourful': step 1 .* the scans are grey"):
+        queued(tiny, augmentation="colourful")
+    assert queued(tiny, augmentation="colourful", channels=3).augmentation.steps[0].transform == colour
+    augmentations_dir().joinpath("broken.yaml").write_text("steps: [")
+    with pytest.raises(RequestError, match=r"broken\.yaml is no readable YAML"):
+        queued(tiny, augmentation="broken")
+    assert len(list_runs()) == 1
+
+
+def test_runs_under_two_recipes_of_one_name_are_told_apart(tiny):
+    keep("mine", Step("rotate", p=1))
+    first = finish_run(tiny, 0.2, seed=0, augmentation="mine")
+    keep("mine", Step("cutout", p=1), replace=True)
+    second = finish_run(tiny, 0.2, seed=1, augmentation="mine")
+    assert f1_table(tiny, draws=20).rows["runs"].tolist() == [1, 1]
+    assert list(_existing([first.config, second.config], tiny).values()) == [second]

@@ -14,8 +14,10 @@ from test_audit_leaks import audited
 
 from medwb.architectures import ARCHITECTURES
 from medwb.audit.cleaning import make_cleaning, save_cleaning
+from medwb.augment.receipt import open_receipt
 from medwb.config import RunConfig, make_config
 from medwb.runs import create_run
+from medwb.scoring import Scorer
 from medwb.training.data import RunData
 
 pytestmark = pytest.mark.slow
@@ -51,7 +53,9 @@ def test_a_run_leaves_all_that_is_documented(tiny):
         answer = run.predictions(split)
         assert answer.y_score.shape == answer.y_true.shape == (len(tiny.split(split)), 3)
         assert 0 <= answer.y_score.min() <= answer.y_score.max() <= 1
-    assert "val_f1" in run.log_tail()
+    assert "val_f1" in (run.path / "log.txt").read_text()
+    assert status["onnx_difference"] <= 1e-4
+    assert "onnx" not in process.stderr
 
 
 def test_same_seed_same_bits(tiny):
@@ -104,7 +108,8 @@ def test_a_dead_network_is_called_collapsed(tiny):
 
 
 def test_stopping_keeps_weights_and_answers(tiny):
-    run = create_run(make_config({"dataset": "tiny", "architecture": "fcnn-1", "epochs": 10_000}), tiny)
+    settings = {"dataset": "tiny", "architecture": "fcnn-1", "epochs": 10_000, "augmentation": "study"}
+    run = create_run(make_config({**settings, "early_stopping_patience": 0}), tiny)
     process = subprocess.Popen([sys.executable, "-m", "medwb.training", str(run.path)], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while run.status()["epoch"] < 2 and time.monotonic() < deadline:
@@ -114,6 +119,10 @@ def test_stopping_keeps_weights_and_answers(tiny):
     assert run.state == "stopped"
     assert run.predictions("val").y_score.shape == (48, 3)
     assert (run.path / "model.weights.h5").exists()
+    assert Scorer(run).shape == (16, 16, 1)
+    receipt = open_receipt(run)
+    assert receipt.epochs == {"shared": len(run.history())}
+    assert 144 * (len(run.history()) - 1) < receipt.scans <= 144 * len(run.history())
 
 
 def test_a_changed_dataset_is_refused(tiny):

@@ -12,7 +12,7 @@ from medwb.config import RunConfig, changed_settings, make_configs
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
 from medwb.launch import launch, start_worker
-from medwb.runs import Run, check_trainable, list_runs, run_cleaning
+from medwb.runs import Run, check_trainable, list_runs, run_augmentation, run_cleaning
 from medwb.studies.study import SPLIT, STUDIES, Study, Variant
 
 _REUSED_STATES = ("finished", "running", "queued")
@@ -88,6 +88,10 @@ def start_study(
                 raise
             notes.append(f"{variant.title} is left out: {error}")
             continue
+        if configs in grid:  # a setting that this architecture does not have
+            same = variants[grid.index(configs)].title
+            notes.append(f"{variant.title} is left out: for {network.name} it is the same as {same}")
+            continue
         variants.append(variant)
         grid.append(configs)
     if len(variants) < 2:
@@ -119,13 +123,15 @@ def _existing(configs: Sequence[RunConfig], dataset: Dataset) -> dict[RunConfig,
     """The runs that did, or are about to do, just that: the newest finished one, else one under way."""
     found: dict[RunConfig, Run] = {}
     rank: dict[RunConfig, int] = {}
-    digests = {config.cleaning: _digest(config, dataset) for config in configs}
+    cleanings = {config.cleaning: _digest(config, dataset) for config in configs}
+    recipes = {config.augmentation: run_augmentation(config).digest for config in configs}
     for run in list_runs(dataset.name):
         config = run.config
-        if config.cleaning not in digests or run.fingerprint != dataset.fingerprint:
+        digests = cleanings.get(config.cleaning), recipes.get(config.augmentation)
+        if (run.cleaning_digest, run.augmentation_digest) != digests or run.fingerprint != dataset.fingerprint:
             continue
         state = run.state
-        if state not in _REUSED_STATES or run.cleaning_digest != digests[config.cleaning]:
+        if state not in _REUSED_STATES:
             continue
         place = -_REUSED_STATES.index(state)
         if config not in rank or place >= rank[config]:

@@ -4,3 +4,4 @@ import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up lines tell a user nothing
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # scans are augmented on threads of our own

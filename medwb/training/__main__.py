@@ -23,8 +23,8 @@ def train(run: Run) -> str:
     """Train a run and return its final state, "finished" or "stopped".
 
     Raises:
-        RequestError: The dataset or the cleaning is gone or has changed since the run was made, or the run is over
-            already.
+        RequestError: The dataset or the cleaning is gone or has changed since the run was made, the record of its
+            augmentation is damaged, or the run is over already.
     """
     dataset = open_dataset(run.config.dataset)
     if dataset.fingerprint != run.fingerprint:
@@ -32,13 +32,13 @@ def train(run: Run) -> str:
             f"dataset {dataset.name!r} has changed since run {run.id} was made "
             f"({run.fingerprint} then, {dataset.fingerprint} now); launch a new one"
         )
-    cleaning = _cleaning(run, dataset)
+    cleaning, augmentation = _cleaning(run, dataset), run.augmentation
     reporter = Reporter(run)
     signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(reporter, frame))
     if not run.claim():
         raise RequestError(f"run {run.id} is {run.state}; launch a new one")
     architecture = ARCHITECTURES.get(run.config.architecture)
-    data = RunData(dataset, run.config, cleaning)
+    data = RunData(dataset, run.config, cleaning, augmentation)
     if architecture.layers:
         from medwb.training.network import train_network as train_model
     else:

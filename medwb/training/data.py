@@ -1,16 +1,28 @@
 """What a run feeds its model: batches of pixels, targets and weights, in an order that the seed decides."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator
+from contextlib import closing
 from functools import cached_property
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from medwb.audit.cleaning import Cleaning
+from medwb.augment import Augmentation, Augmented, Pool, augment_samples
+from medwb.augment.receipt import EXAMPLES, Receipt, save_examples
 from medwb.config import RunConfig, input_shape
 from medwb.dataset import Dataset
-from medwb.images import Pixels, resize, to_grey
+from medwb.images import Pixels, to_shape
+from medwb.training.ahead import ahead
+
+Targets: TypeAlias = npt.NDArray[np.float32]
+
+_BLOCK = 256  # scans augmented at a time: what they draw is the same whatever is drawn beside it
+_BLOCK_BYTES = 16_000_000  # of pixels a block, unless a batch has more
+_MOST_THREADS = 4
 
 
 class Batch(NamedTuple):
@@ -18,7 +30,8 @@ class Batch(NamedTuple):
 
     Attributes:
         images: uint8 (B, H, W, C).
-        targets: float32 (B, L) in 0..1, a share of votes where it lies between; 0 where the label is unknown.
+        targets: float32 (B, L) in 0..1, a share of votes or of a mixed scan where it lies between; 0 where the label
+            is unknown.
         weights: float32 (B, L): 0 where the label is unknown, else the class weight.
     """
 
@@ -28,44 +41,66 @@ class Batch(NamedTuple):
 
 
 class RunData:
-    """A dataset as one run sees it: cleaned, resized, with the channels asked for, weighted.
+    """A dataset as one run sees it: cleaned, resized, with the channels asked for, augmented, weighted.
 
-    What is learned and watched is cleaned; what is predicted is every sample with its labels as imported, so that
-    runs under different cleanings answer the same samples. Nothing is copied but the batch at hand: images stay in
-    the dataset's memory map.
+    What is learned and watched is cleaned, and what is learned augmented; what is predicted is every sample as it is,
+    with its labels as imported, so that runs under different cleanings answer the same samples. Nothing is copied but
+    the batches at hand: images stay in the dataset's memory map.
 
     Attributes:
         train: The samples that are learned from, and what they are taught: labels in 0..1, NaN for unknown.
         val: The samples that early stopping and the schedule watch.
         train_positions: int64: where the samples of `train` stand in the train split.
         val_positions: int64: where those of `val` stand in the val split.
+        pool: `train` as the network sees it before augmentation.
+        receipt: What augmentation has done so far; None without one.
+        examples: The first scans that were handed out, as they are and as they became; None without augmentation.
     """
 
-    def __init__(self, dataset: Dataset, config: RunConfig, cleaning: Cleaning | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: RunConfig,
+        cleaning: Cleaning | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self.dataset = dataset
         self.config = config
         self.cleaning = cleaning
+        self.augmentation = augmentation or Augmentation()
+        self.receipt: Receipt | None = None
+        self.examples: tuple[Pixels, Pixels] | None = None
         self.shape = input_shape(config, dataset)
         self._splits = {split: dataset.split(split) for split in dataset.splits}
         cleaned = cleaning.apply(dataset) if cleaning else dataset
         self.train, self.val = cleaned.split("train"), cleaned.split("val")
         self.train_positions = np.flatnonzero(np.isin(self._splits["train"].rows, self.train.rows))
         self.val_positions = np.flatnonzero(np.isin(self._splits["val"].rows, self.val.rows))
+        rows = self.train.rows
+        self.pool = Pool(rows, self.train.labels, lambda positions: self._load(rows[positions]))
+        if self.augmentation.active:
+            self.receipt = Receipt.of(self.augmentation, config.augmentation, config.seed)
+            empty = np.zeros((0, *self.shape), np.uint8)
+            self.examples = empty, empty
 
     def split(self, name: str) -> Dataset:
         """All samples of one split with their labels as imported, in the order in which they are predicted."""
         return self._splits[name]
 
     def describe(self) -> list[str]:
-        """What the cleaning does to what is learned, a line each, for the log; nothing without one."""
-        if self.cleaning is None:
-            return []
-        lines = [
-            f"cleaning {self.cleaning.name} ({self.cleaning.digest}): {split}: {len(part):,} of "
-            f"{len(self._splits[split]):,} samples stay, {self.cleaning.relabelled[split]:,} labels change"
-            for split, part in (("train", self.train), ("val", self.val))
-        ]
-        return lines + [f"cleaning {self.cleaning.name}: {note}" for note in self.cleaning.notes]
+        """What the cleaning and the augmentation do to what is learned, a line each, for the log."""
+        lines = []
+        if self.cleaning is not None:
+            lines = [
+                f"cleaning {self.cleaning.name} ({self.cleaning.digest}): {split}: {len(part):,} of "
+                f"{len(self._splits[split]):,} samples stay, {self.cleaning.relabelled[split]:,} labels change"
+                for split, part in (("train", self.train), ("val", self.val))
+            ]
+            lines += [f"cleaning {self.cleaning.name}: {note}" for note in self.cleaning.notes]
+        if self.augmentation.active:
+            names = ", ".join(step.transform for step in self.augmentation.active)
+            lines.append(f"augmentation {self.config.augmentation} ({self.augmentation.digest}): {names}")
+        return lines
 
     @property
     def steps(self) -> int:
@@ -76,14 +111,56 @@ class RunData:
         """uint8 (stop - start, H, W, C): consecutive samples of a split."""
         return self._load(self._splits[split].rows[start:stop])
 
-    def epoch(self, epoch: int, labels: npt.NDArray[np.int64], seed: int) -> Iterator[Batch]:
-        """Every training sample with a known label once, in an order that follows from (seed, epoch)."""
+    def epoch(self, epoch: int, labels: npt.NDArray[np.int64], seed: int) -> Generator[Batch]:
+        """Every training sample with a known label once, augmented, in an order that follows from (seed, epoch).
+
+        Batches are made ahead, on threads. What augmentation draws follows from the run's seed, not from this one, so
+        that a preview needs to know the run alone. Close the iterator when it is left early.
+
+        Args:
+            epoch: Number of the epoch, from 1.
+            labels: int64: which labels.
+            seed: Of the order.
+        """
         order = np.random.default_rng((seed, epoch)).permutation(self._train)
-        targets, weights = self._targets
-        rows = self.train.rows
-        for start in range(0, len(order), self.config.batch_size):
-            batch = order[start : start + self.config.batch_size]
-            yield Batch(self._load(rows[batch]), targets[batch][:, labels], weights[batch][:, labels])
+        size = self.config.batch_size
+        length = size * max(1, min(_BLOCK, _BLOCK_BYTES // int(np.prod(self.shape))) // size)
+        blocks = [order[start : start + length] for start in range(0, len(order), length)]
+        threads = min(_MOST_THREADS, os.cpu_count() or 1)
+        with closing(ahead(lambda block: self._block(block, epoch), blocks, threads, threads + 1)) as made:
+            for block, (augmented, targets, weights) in zip(blocks, made, strict=True):
+                handed = 0
+                try:
+                    for start in range(0, len(block), size):
+                        batch = slice(start, min(start + size, len(block)))
+                        handed = batch.stop
+                        yield Batch(augmented.images[batch], targets[batch][:, labels], weights[batch][:, labels])
+                finally:  # also when the iterator is closed
+                    self._count(block, augmented, handed)
+
+    def _block(self, positions: npt.NDArray[np.int64], epoch: int) -> tuple[Augmented, Targets, Targets]:
+        augmented = augment_samples(self.pool, positions, self.augmentation, self.config.seed, epoch)
+        return augmented, *self._weighed(augmented.targets)
+
+    def _count(self, positions: npt.NDArray[np.int64], augmented: Augmented, handed: int) -> None:
+        """Add the first scans of a block, those that were handed out, to the receipt."""
+        if self.receipt is None or self.examples is None:
+            return
+        self.receipt.count(augmented.drawn, handed)
+        if (missing := min(EXAMPLES - len(self.examples[0]), handed)) > 0:
+            sides = self.pool.images(positions[:missing]), augmented.images[:missing]
+            before, after = (np.concatenate(pair) for pair in zip(self.examples, sides, strict=True))
+            self.examples = before, after
+            self.receipt.examples += self.train.samples["id"].iloc[positions[:missing]].tolist()
+
+    def save_receipt(self, folder: Path, head: str, epoch: int) -> None:
+        """Write what augmentation has done until now into the run's folder; nothing without augmentation."""
+        if self.receipt is None or self.examples is None:
+            return
+        if not self.receipt.epochs:
+            save_examples(folder, *self.examples)
+        self.receipt.epochs[head] = epoch
+        self.receipt.save(folder)
 
     @cached_property
     def _train(self) -> npt.NDArray[np.int64]:
@@ -91,23 +168,21 @@ class RunData:
         return np.flatnonzero(~np.isnan(self.train.labels).all(axis=1))
 
     @cached_property
-    def _targets(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _class_weights(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Weight of a positive and of a negative of each label, for balance; a share of votes counts as that part."""
         labels = self.train.labels
+        known, yes = (~np.isnan(labels)).sum(0), np.nan_to_num(labels).sum(0, dtype=np.float64)
+        for_yes, for_no = (known / (2 * np.maximum(count, 1)) for count in (yes, known - yes))
+        return for_yes, for_no
+
+    def _weighed(self, labels: Targets) -> tuple[Targets, Targets]:
+        """Targets and weights of labels that may be unknown."""
         known = ~np.isnan(labels)
         targets, weights = np.nan_to_num(labels), known.astype(np.float32)
-        if self.config.class_weights == "balanced":  # a share of votes counts, and weighs, as that part of a yes
-            yes = targets.sum(0, dtype=np.float64)
-            for_yes, for_no = (known.sum(0) / (2 * np.maximum(count, 1)) for count in (yes, known.sum(0) - yes))
+        if self.config.class_weights == "balanced":  # a share of votes weighs as that part of a yes
+            for_yes, for_no = self._class_weights
             weights = (known * (targets * for_yes + (1 - targets) * for_no)).astype(np.float32)
         return targets, weights
 
     def _load(self, rows: npt.NDArray[np.int64]) -> Pixels:
-        images = self.dataset.images[rows]
-        height, width, channels = self.shape
-        if channels == 1 and images.shape[3] == 3:
-            images = to_grey(images)
-        elif channels == 3 and images.shape[3] == 1:
-            images = np.repeat(images, 3, axis=3)
-        if images.shape[1:3] != (height, width):
-            images = np.stack([resize(image, height, width) for image in images])
-        return images
+        return to_shape(self.dataset.images[rows], self.shape)

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import keras
@@ -17,7 +18,9 @@ from medwb.config import RunConfig, network_outputs
 from medwb.metrics import average, collapsed_labels, evaluate
 from medwb.paths import replacing, write_text
 from medwb.runs import Run
+from medwb.scoring import onnx_name
 from medwb.training.data import RunData
+from medwb.training.onnx_model import OnnxError, write_onnx
 from medwb.training.reporting import Reporter
 
 _PREDICT_BATCH = 256
@@ -61,6 +64,8 @@ def train_network(run: Run, data: RunData, reporter: Reporter) -> dict[str, Scor
         predict = _predictor(network, config)
         for split, answer in scores.items():
             answer[:, labels] = predict(data, split)
+        with reporter.aside():
+            _write_onnx(run, data, network, index, scores["val"][:, labels])
         if reporter.stop_requested and index + 1 < len(heads):
             return None
     _write_architecture(run, data)
@@ -70,6 +75,20 @@ def train_network(run: Run, data: RunData, reporter: Reporter) -> dict[str, Scor
 def weights_name(config: RunConfig, head: int) -> str:
     """File of a head's weights: one file for shared heads, one a label otherwise."""
     return "model.weights.h5" if config.heads == "shared" else f"model.{head}.weights.h5"
+
+
+def _write_onnx(run: Run, data: RunData, network: keras.Model, index: int, scores: Scores) -> None:
+    """Write a head's network as ONNX, and into the status how well it agrees; a failure costs the file alone."""
+    name, status = onnx_name(run.config, index), run.status()
+    try:
+        block = data.images("val", 0, _PREDICT_BATCH)
+        difference = write_onnx(network, run.config, run.path / name, block, scores[:_PREDICT_BATCH])
+    except OnnxError as error:
+        logging.warning("%s is not written: %s", name, error)
+        run.update_status(onnx_error=f"{name}: {error}")
+    else:
+        logging.info("%s gives the network's scores within %.2g", name, difference)
+        run.update_status(onnx_difference=max(difference, status.get("onnx_difference", 0.0)))
 
 
 def _train_head(
@@ -93,17 +112,20 @@ def _train_head(
         started, losses, sizes = time.monotonic(), [], []
         answers: list[npt.NDArray[Any]] = []
         targets: list[npt.NDArray[Any]] = []
-        for position, batch in enumerate(data.epoch(epoch, labels, config.seed + index)):
-            loss, answer = step(*batch)
-            losses.append(float(loss))
-            if not math.isfinite(losses[-1]):
-                raise FloatingPointError(f"the loss is {losses[-1]} in epoch {epoch}; try a lower learning_rate")
-            sizes.append(len(batch.images))
-            answers.append(answer.numpy())
-            targets.append(np.where(batch.weights > 0, batch.targets, np.nan))
-            reporter.step((index * config.epochs + epoch - 1) * data.steps + position + 1, total, epoch, head)
-            if reporter.stop_requested:
-                break
+        with closing(data.epoch(epoch, labels, config.seed + index)) as batches:
+            for position, batch in enumerate(batches):
+                loss, answer = step(*batch)
+                losses.append(float(loss))
+                if not math.isfinite(losses[-1]):
+                    raise FloatingPointError(f"the loss is {losses[-1]} in epoch {epoch}; try a lower learning_rate")
+                sizes.append(len(batch.images))
+                answers.append(answer.numpy())
+                targets.append(np.where(batch.weights > 0, batch.targets, np.nan))
+                done = (index * config.epochs + epoch - 1) * data.steps + position + 1
+                reporter.step(done, total, epoch, head)
+                if reporter.stop_requested:
+                    break
+        data.save_receipt(run.path, head, epoch)
         train = _summary(np.concatenate(targets), np.concatenate(answers)) | {
             "loss": np.average(losses, weights=sizes)
         }

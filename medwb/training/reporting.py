@@ -1,6 +1,8 @@
 """What a training tells while it works: status.json, history.csv and a bar with an estimate."""
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -27,6 +29,7 @@ class Reporter:
         self._started = time.monotonic()
         self._first_step: float | None = None
         self._steps = 0
+        self._aside = 0.0
         self._last_status = 0.0
         console = Console(stderr=True)
         columns = (
@@ -70,6 +73,15 @@ class Reporter:
         self._run.update_status(epoch=row["epoch"], head=row["head"], collapsed=collapsed)
         self._bar.update(self._task, score=f"F1 {row['val_f1']:.3f}")
 
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """A body whose time is not counted as training."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._aside += time.monotonic() - started
+
     def totals(self) -> dict[str, float]:
         """Wall time of the training, for the final status."""
-        return {"train_seconds": time.monotonic() - self._started, "finished": time.time()}
+        return {"train_seconds": time.monotonic() - self._started - self._aside, "finished": time.time()}
