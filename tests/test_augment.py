@@ -345,3 +345,13 @@ def test_partners_come_from_the_whole_pool():
     ]
     partners = np.concatenate([(one.drawn[0].values["partner"] * 50).astype(int) for one in drawn])
     assert set(partners) == set(range(50))
+
+
+def test_partners_have_known_labels_where_any_sample_has():
+    images = scans(20, (8, 8, 1))
+    labels = np.full((20, 2), np.nan, np.float32)
+    labels[:6, 0] = 1
+    mixed = augment_samples(pool_of(images, labels), np.arange(6), Augmentation((Step("mixup", p=1),)), 0, 1)
+    assert (mixed.targets[:, 0] == 1).all()
+    unknown = pool_of(images, np.full((20, 2), np.nan, np.float32))
+    assert np.array_equal(unknown.partners, np.arange(20))

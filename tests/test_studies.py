@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from medwb.audit.cleaning import (
     save_cleaning,
 )
 from medwb.audit.contradictions import contradictory_samples
+from medwb.augment import PRESETS, TRANSFORMS, Augmentation, Step
 from medwb.config import make_config
 from medwb.dataset import Dataset, allocate_images, new_dataset, open_dataset, save_dataset
 from medwb.errors import RequestError
@@ -111,6 +113,34 @@ def test_a_baseline_cannot_learn_shares_and_runs_once(black):
     assert all(len(members) == 1 for members in runs.runs)
     assert "keep-one-soft" not in [variant.title for variant in runs.variants]
     assert any("keep-one-soft is left out" in note and "shares of votes" in note for note in runs.notes)
+
+
+def test_the_augmentation_study_compares_every_preset_with_none(black, monkeypatch):
+    tinted = Augmentation((Step(next(entry.name for entry in TRANSFORMS if entry.colour)),))
+    monkeypatch.setitem(PRESETS, "tinted", tinted)
+    runs = start_study("augmentation", black, "fcnn-1", {"epochs": 2}, (0, 1))
+    gentle = [name for name in PRESETS if name != "tinted"]
+    assert [variant.title for variant in runs.variants] == ["no augmentation", *gentle]
+    assert gentle[0] == "study"
+    assert [run.config.augmentation for run in runs.all_runs] == 2 * ["none", *gentle]
+    assert [run.augmentation_digest for run in runs.all_runs[:2]] == ["", PRESETS["study"].digest]
+    assert runs.scored.all()
+    assert any(note.startswith("tinted is left out: tinted: step 1") for note in runs.notes)
+    assert any("the same epochs" in note for note in runs.notes)
+    share = re.search(r"11 steps; of what a scan shows, (\d+)\s%", runs.variants[1].facts)
+    assert 10 < int(share[1]) < 60
+    assert start_study("augmentation", black, "fcnn-1", {"epochs": 2}, (0, 1)).started == 0
+    for members, noise in zip(runs.runs, [0.1, 3.0, 0.1, 0.1, 0.1], strict=False):
+        for run in members:
+            finish(run, black, noise)
+    table = study_table(runs, draws=200)
+    assert table.rows["verdict"].tolist()[:2] == ["reference", "worse"]
+
+
+def test_a_study_of_what_an_architecture_does_not_have_has_nothing_to_compare(black):
+    with pytest.raises(RequestError, match="study is left out: for k-nn it is the same as no augmentation"):
+        start_study("augmentation", black, "k-nn", {}, (0,))
+    assert list_runs() == []
 
 
 def test_runs_that_did_just_that_are_used_again(black, no_worker):

@@ -6,6 +6,7 @@ the sample alone. So a preview of epoch 3 is what the network sees in epoch 3.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,9 @@ from medwb.augment.transform import Family, Floats, Values
 from medwb.dataset import Dataset
 from medwb.images import Pixels
 from medwb.params import OneOf, Setting
+
+FIRST_EPOCH = 1
+"""Number of a run's first epoch."""
 
 _LEVELS = 256
 
@@ -63,6 +67,12 @@ class Pool:
     labels: npt.NDArray[np.float32]
     images: Callable[[npt.NDArray[np.int64]], Pixels]
 
+    @cached_property
+    def partners(self) -> npt.NDArray[np.int64]:
+        """Positions of those that others are mixed with: all with a known label, or all where there is none."""
+        labelled = np.flatnonzero(~np.isnan(self.labels).all(axis=1))
+        return labelled if len(labelled) else np.arange(len(self.samples))
+
     @classmethod
     def of(cls, dataset: Dataset) -> "Pool":
         """All samples of a dataset, or of one split of it."""
@@ -79,7 +89,7 @@ def augment_samples(
         positions: int64 (n,): which of them, in any order.
         augmentation: What is done.
         seed: Seed of the run.
-        epoch: Number of the epoch, from 0.
+        epoch: Number of the epoch, from 1, as a run counts them.
     """
     drawn = draw(augmentation, pool.samples[positions], seed, epoch)
     mixing = [one for one in drawn if one.step.entry.family == "mix"]
@@ -89,7 +99,7 @@ def augment_samples(
     for one in mixing:
         where = np.flatnonzero(one.applied)
         if len(where):
-            partners = (one.values["partner"][where] * len(pool.samples)).astype(np.int64)
+            partners = pool.partners[(one.values["partner"][where] * len(pool.partners)).astype(np.int64)]
             other = apply(pool.images(partners), draw(unmixed, pool.samples[partners], seed, epoch))
             values = _at(one.values, where)
             images[where], share = _mixed(images[where], other, one.step, values)
@@ -108,7 +118,7 @@ def draw(augmentation: Augmentation, samples: npt.NDArray[np.int64], seed: int, 
         augmentation: Its active steps draw.
         samples: int64 (n,): numbers of the samples.
         seed: Seed of the run.
-        epoch: Number of the epoch, from 0.
+        epoch: Number of the epoch, from 1, as a run counts them.
     """
     result, seen = [], dict[str, int]()
     for step in augmentation.steps:

@@ -5,13 +5,15 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="medwb",
     help="A workbench for medical-image multi-label classification.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_CONTEXT,
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -24,6 +26,13 @@ RunId = Annotated[str, typer.Argument(help="Id of a run, as `medwb runs` lists i
 def command(panel: str, name: str | None = None) -> Callable[[Function], Function]:
     """Register the decorated function as a command, under a heading of `medwb --help`."""
     return app.command(name, rich_help_panel=panel)
+
+
+def group(name: str, panel: str, help: str) -> typer.Typer:
+    """Add a group of commands, `medwb NAME COMMAND`, under a heading of `medwb --help`."""
+    made = typer.Typer(name=name, help=help, no_args_is_help=True, context_settings=_CONTEXT)
+    app.add_typer(made, rich_help_panel=panel)
+    return made
 
 
 def count_text(value: int | None) -> str:

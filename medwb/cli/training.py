@@ -150,7 +150,7 @@ def stop(run: RunId) -> None:
 @command("Training")
 def study(
     dataset: DatasetName,
-    study: Annotated[str, typer.Argument(help="The question; `cleaning` asks what to do about contradictions.")],
+    study: Annotated[str, typer.Argument(help="The question: `cleaning` (of contradictions) or `augmentation`.")],
     architecture: Annotated[str, typer.Option("--architecture", "-a", help="What to train.")] = "cnn-2",
     config: Annotated[Path | None, typer.Option(help="JSON or YAML file of settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of all variants, key=value.")] = None,

@@ -1,0 +1,102 @@
+"""How the command line shows transforms and label-preservation tests."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from medwb.augment import TRANSFORMS, Step
+from medwb.augment.preservation import CAVEAT, Preservation
+from medwb.augment.sliders import PROBABILITY
+from medwb.params import Choice, OneOf, Param, Setting, ends, plain
+from medwb.terminal import print_table, say
+
+
+def transforms_json() -> list[dict[str, Any]]:
+    """Every transform with its settings, as JSON holds it."""
+
+    def number(param: Param) -> dict[str, Any]:
+        facts: dict[str, Any] = {key: getattr(param, key) for key in ("name", "low", "high", "step", "unit", "help")}
+        return facts | {"default": plain(param.usual), "drawn": param.until is not None}
+
+    def choice(one: Choice) -> dict[str, Any]:
+        return {"name": one.name, "options": list(one.options), "default": one.options[0], "help": one.help}
+
+    return [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "summary": entry.summary,
+            "needs_colour": entry.colour,
+            "params": [number(param) for param in entry.params],
+            "choices": [choice(one) for one in entry.choices],
+        }
+        for entry in TRANSFORMS
+    ]
+
+
+def show_transforms() -> None:
+    """Print every transform, and below it its settings."""
+    rows = []
+    for entry in TRANSFORMS:
+        rows.append([entry.name, "", "", "", entry.summary + (" Needs colour." if entry.colour else "")])
+        for param in entry.params:
+            rows.append(["", param.name, _range((param.low, param.high), param.unit), _text(param.usual), param.help])
+        for one in entry.choices:
+            rows.append(["", one.name, ", ".join(one.options), one.options[0], one.help])
+    print_table(["Transform", "Setting", "Range", "Default", "What it does"], rows)
+
+
+def verdicts(found: Preservation, steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """One row a step and slider: `transform`, `param`, `unit`, what the step `draws`, the `safe` range, and the
+    labels that are `harmed` at a position inside of what it draws.
+    """
+    rows = []
+    for step in steps:
+        whole: Setting = (0.0, 1.0)
+        units = {param.name: param.unit for param in step.entry.params} or {PROBABILITY: ""}
+        for name, unit in units.items():
+            setting = step.settings.get(name, whole)
+            if (sweep := found.sweep(step, name)) is None or isinstance(setting, str):
+                continue
+            low, high = ends(setting)
+            harmed = {label for point in sweep.points if low <= point.value <= high for label in point.harmed}
+            safe = sweep.safe()
+            rows.append(
+                {
+                    "transform": step.transform,
+                    "param": name,
+                    "unit": unit,
+                    "draws": plain(setting),
+                    "safe": list(safe) if safe else None,
+                    "harmed": [label for label in sweep.base if label in harmed],
+                }
+            )
+    return rows
+
+
+def show_preservation(found: Preservation, steps: Sequence[Step], notes: Sequence[str]) -> None:
+    """Print how far each slider may go, and what must be known."""
+    rows = []
+    for row in verdicts(found, steps):
+        drawn = "all scans" if row["param"] == PROBABILITY else _text(row["draws"], row["unit"])
+        safe = "nowhere" if row["safe"] is None else _range(row["safe"], row["unit"])
+        rows.append([row["transform"], row["param"], drawn, safe, ", ".join(row["harmed"]) or "none"])
+    print_table(["Transform", "Slider", "What is drawn", "Safe", "Labels harmed by what is drawn"], rows)
+    scored = max((one.samples for one in found.sweeps), default=0)
+    say(f"{scored:,} validation scans, each step alone; harmed: ROC AUC below the 95 % interval without augmentation")
+    for note in (*notes, CAVEAT):
+        say(f"note: {note}")
+
+
+def _text(setting: object, unit: str = "") -> str:
+    """A setting, as Params and JSON hold it."""
+    if isinstance(setting, OneOf):
+        setting = plain(setting)
+    if isinstance(setting, dict):
+        return f"one of {', '.join(f'{value:g}' for value in setting['one_of'])} {unit}".strip()
+    return _range(setting, unit) if isinstance(setting, tuple | list) else f"{setting:g} {unit}".strip()
+
+
+def _range(pair: Sequence[float], unit: str = "") -> str:
+    low, high = pair
+    text = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"{text} {unit}".strip()
