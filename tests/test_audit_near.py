@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from medwb.audit.near import CERTAIN, find_near_copies, stand_out
-from medwb.audit.registration import align, likeness, rescaled, smooth
+from medwb.audit.registration import align, likeness, smooth
 from medwb.audit.sets import DuplicateSets, exact_sets
-from medwb.audit.signatures import Pose, grey_frames, poses
+from medwb.audit.signatures import Pose, _Cells, grey_frames, poses
+from medwb.audit.workers import workers
 from medwb.dataset import Dataset, open_dataset
 from medwb.demo import write_demo
 from medwb.errors import RequestError
@@ -237,18 +238,41 @@ def test_no_pairs_stand_out():
 def test_alignment_finds_the_pose(pose):
     image = texture(3).astype(np.float32)
     posed = cv2.warpAffine(image, pose.matrix(), (64, 64), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
-    start = Pose(mirrored=pose.mirrored).matrix()[None]
+    start = Pose(mirrored=pose.mirrored).map()[None]
     maps = align(smooth(posed[None]), smooth(image[None]), start, 8)
-    assert np.abs(maps[0] - pose.matrix()).max() < 0.1
+    assert np.abs(maps[0] - pose.map()).max() * 64 < 0.1
     assert likeness(posed[None], image[None], maps)[0] > 0.98
     assert likeness(posed[None], texture(4).astype(np.float32)[None], maps)[0] < 0.5
 
 
-def test_maps_are_the_same_at_another_size():
-    maps = np.stack([pose.matrix() for pose in poses(mirrored=True)])
-    there = rescaled(maps, 64, 24)
-    assert np.allclose(there, np.stack([pose.matrix(24) for pose in poses(mirrored=True)]), atol=1e-9)
-    assert np.allclose(rescaled(there, 24, 64), maps)
+@pytest.mark.parametrize("side", [24, 64])
+@pytest.mark.parametrize("pose", poses(mirrored=True)[::5])
+def test_a_map_in_sides_is_the_same_in_pixels(pose, side):
+    pixel, centre = np.array([3.0, side - 2.0]), (side - 1) / 2
+    there = pose.map() @ np.append((pixel - centre) / side, 1)
+    assert np.allclose(there * side + centre, pose.matrix(side) @ np.append(pixel, 1))
+
+
+def line_of_vectors(count: int) -> np.ndarray:
+    """Unit vectors in 48 dimensions, each nearest to the one before and the one after."""
+    angle = np.arange(count) * (2 * np.pi / count)
+    vectors = np.zeros((count, 48), np.float32)
+    vectors[:, 0], vectors[:, 1] = np.cos(angle), np.sin(angle)
+    return vectors
+
+
+@pytest.mark.parametrize("count", [1, 3, 500, 9000])
+def test_look_ups_find_the_nearest_vectors(count):
+    vectors = line_of_vectors(count)
+    with workers() as pool:
+        squared, found = _Cells.of(vectors, pool).nearest(vectors, 4, pool)
+    assert (found[:, 0] == np.arange(count)).all()
+    assert np.abs(squared[:, 0]).max() < 1e-5
+    there = found >= 0
+    assert (there.sum(axis=1) == min(count, 4)).all()
+    apart = np.abs(found - np.arange(count)[:, None])
+    near = np.minimum(apart, count - apart)[there] <= 2
+    assert near.mean() > (0.97 if count > 8000 else 0.999)
 
 
 def test_the_search_does_not_look_at_exact_copies():

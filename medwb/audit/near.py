@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medwb.audit.registration import align, coarse_likeness, likeness, plausible, rescaled, smooth
+from medwb.audit.registration import align, coarse_likeness, likeness, plausible, smooth
 from medwb.audit.sets import DuplicateSets
-from medwb.audit.signatures import SIDE, Candidates, Signatures, grey_frames, make_signatures, neighbours, poses
+from medwb.audit.signatures import Candidates, Signatures, grey_frames, make_signatures, neighbours, poses
 from medwb.audit.workers import workers
 from medwb.dataset import Dataset, release_pages
 from medwb.errors import RequestError
@@ -94,7 +94,7 @@ def find_near_copies(
     signatures = make_signatures(dataset, np.flatnonzero(first), stages["sign"])
     held = poses(mirrored)
     found = neighbours(signatures, radius, held, _NEIGHBOURS, stages["look up"])
-    starts = np.stack([pose.matrix() for pose in held])[found.pose]
+    starts = np.stack([pose.map() for pose in held])[found.pose]
     alike = _Verifier(dataset, signatures, found, starts, similarity).run(stages["compare"])
     seen = np.flatnonzero(~np.isnan(alike))
     ends = np.sort(signatures.positions[np.stack([found.posed[seen], found.other[seen]])], axis=0)
@@ -197,11 +197,9 @@ class _Verifier:
         """Correlation of thumbnails, aligned; keeps the map that aligned them."""
         thumbs = self.signatures.thumbs
         a, b = (thumbs[index[block]].astype(np.float32) for index in (self.found.other, self.found.posed))
-        side = a.shape[1]
-        starts = rescaled(self.maps[block], SIDE, side)
-        maps = align(a, b, starts, 3)
-        self.maps[block] = rescaled(maps, side, SIDE)
-        fits = plausible(maps, starts, side)
+        maps = align(a, b, self.maps[block], 2)
+        fits = plausible(maps, self.maps[block])
+        self.maps[block] = maps
         return np.where(fits, coarse_likeness(a, b, maps), 0)
 
     def _fine(self, block: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -3,6 +3,9 @@
 Two scans of like anatomy share what is coarse: outline, organs, brightness. Copies share what is fine as well:
 texture and noise. So likeness is the correlation of the fine detail, after one scan was moved, turned, stretched,
 toned and blurred to fit the other.
+
+A map, float64 (2, 3), says where a place (x, y, 1) of one scan lies in the other. Both are counted from the centre,
+in sides of the scan, so that a map holds at any resolution.
 """
 
 from functools import cache
@@ -12,25 +15,29 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Maps = npt.NDArray[np.float64]
 
 DETAIL = (1.0, 2.0)
 """Detail that decides: between two Gaussian blurs of these widths, in pixels of 64."""
 
 _THUMB_BLUR = 6.0  # pixels of 64: what is coarser is taken out of thumbnails before they are compared
-_SMOOTH = 1.5  # pixels of 64: blur under which scans are aligned
-_MARGIN = 3  # pixels of 64 at the edges of both that are not compared: a shifted copy is filled up there
+_SMOOTH = 1.3  # pixels of 64: blur under which scans are aligned
+_GRID = 40  # side of the grid on which scans are aligned and detail is compared: blurred as they are, it holds them
+_SAMPLED = 32  # side of the grid of pixels whose tones are compared
+_EDGE = 0.445  # sides from the centre: what is farther out is not compared, for a shifted copy is filled up there
 _LEAST = 0.4  # share of the frame that must overlap
-_TILE = 8  # pixels
+_TILES = 8  # a side
 _LEVELLING = 2.0  # of the mean strength: with more, strong edges decide; with less, noise and JPEG do
 _SURE, _HOPELESS = 0.98, 0.82  # likeness from which, and below which, tone and blur are not fitted
 _TONES = 24
+_FINER = 1024  # steps of a tone curve when it is applied
 _BLURS = (0.7, 1.0, 1.4)  # pixels of 64
-_AS_SHARP = 0.15  # logarithm of two sharpnesses up to which no blur is fitted
+_AS_SHARP = 0.25  # logarithm of two sharpnesses up to which no blur is fitted
 _AS_SKEWED = 0.03  # difference of two skewnesses up to which no tone curve is fitted
 _MOST_MOVED, _MOST_STRETCHED = 0.16, 0.2  # share of the side, and of the length: more is no small shift, turn or crop
 
 
-def align(a: Floats, b: Floats, matrices: npt.NDArray[np.float64], rounds: int) -> npt.NDArray[np.float64]:
+def align(a: Floats, b: Floats, maps: Maps, rounds: int) -> Maps:
     """Refine where each `b` must be read so that it fits `a`.
 
     Gauss-Newton on the squared difference over the six numbers of an affine map, gain and offset taken out: the
@@ -39,53 +46,61 @@ def align(a: Floats, b: Floats, matrices: npt.NDArray[np.float64], rounds: int) 
     Args:
         a: float32 (n, S, S); n * S is below 32,768, the largest image that OpenCV reads.
         b: float32 (n, S, S).
-        matrices: float64 (n, 2, 3): first guess; from a pixel (x, y) of `a` to one of `b`.
+        maps: float64 (n, 2, 3): first guess; from a place in `a` to one in `b`.
         rounds: Steps.
 
     Returns:
         float64 (n, 2, 3): the refined maps.
     """
     pairs, side = len(a), a.shape[1]
-    x, y = _grid(side)
-    slopes = np.gradient(a, axis=(1, 2))
-    down, right = (_without_edges(np.asarray(slope, np.float32)) for slope in slopes)
-    steepest = np.stack([right * x, right * y, right, down * x, down * y, down], axis=1).reshape(pairs, 6, -1)
-    flat = a.reshape(pairs, -1)
-    normal = (steepest @ steepest.transpose(0, 2, 1)).astype(np.float64)
+    edge = int(np.ceil((side - 1) / 2 - _EDGE * side))
+    places, target = _places(side, edge), _inner(a, edge)
+    right = (_inner(a, edge, right=1) - _inner(a, edge, right=-1)) / 2
+    down = (_inner(a, edge, down=1) - _inner(a, edge, down=-1)) / 2
+    # A column of the Jacobian is a slope times x, y or 1: its products are moments of the products of slopes.
+    second = (places[:, None] * places).reshape(9, -1).T
+    squares = [(product @ second).reshape(pairs, 3, 3) for product in (right * right, right * down, down * down)]
+    normal = np.block([[squares[0], squares[1]], [squares[1], squares[2]]])
     damping = 1e-3 * np.trace(normal, axis1=1, axis2=2) / 6 + 1e-3
-    normal += damping[:, None, None] * np.eye(6)
-    maps = _centred(matrices, side)
+    inverse = np.linalg.inv(normal.astype(np.float64) + damping[:, None, None] * np.eye(6))
+    square = np.tile(np.eye(3), (pairs, 1, 1))
+    square[:, :2] = maps
     for _ in range(rounds):
-        warped, inside = _warp(b, _uncentred(maps, side))
-        share = inside.reshape(pairs, -1).astype(np.float32)
-        target, spread = _deviation(flat, share)
-        values, other_spread = _deviation(warped.reshape(pairs, -1), share)
-        error = values * (spread / other_spread) - target
-        step = np.linalg.solve(normal, (steepest @ error[:, :, None]).astype(np.float64))[:, :, 0]
+        there = _carried(square[:, :2], places)
+        share = _compared(there, places)
+        wanted, spread = _deviation(target, share)
+        values, other_spread = _deviation(_read(b, there), share)
+        error = values * (spread / other_spread) - wanted
+        gradient = np.concatenate([(slope * error) @ places.T for slope in (right, down)], axis=1)
+        step = inverse @ gradient[:, :, None]
         small = np.tile(np.eye(3), (pairs, 1, 1))
         small[:, :2] += np.clip(step / side, -0.1, 0.1).reshape(pairs, 2, 3)
-        maps = maps @ np.linalg.inv(small)
-    return _uncentred(maps, side)
+        square = square @ np.linalg.inv(small)
+    return square[:, :2]
+
+
+def _inner(frames: Floats, edge: int, right: int = 0, down: int = 0) -> Floats:
+    """(n, p): what lies inside an edge, or so many pixels to the right of it or below."""
+    rows, columns = (slice(edge + by, frames.shape[1] - edge + by) for by in (down, right))
+    return frames[:, rows, columns].reshape(len(frames), -1)
 
 
 def _deviation(values: Floats, share: Floats) -> tuple[Floats, Floats]:
     """Difference from the mean of what is compared, 0 elsewhere, and its root mean square: (n, p) and (n, 1)."""
     weight = np.maximum(share.sum(axis=1, keepdims=True), 1)
-    mean = np.einsum("np,np->n", values, share)[:, None] / weight
-    difference = (values - mean) * share
-    return difference, np.maximum(np.sqrt(np.einsum("np,np->n", difference, difference)[:, None] / weight), 1e-3)
+    difference = values - np.vecdot(values, share)[:, None] / weight
+    difference *= share
+    return difference, np.maximum(np.sqrt(np.vecdot(difference, difference)[:, None] / weight), 1e-3)
 
 
-def plausible(matrices: npt.NDArray[np.float64], starts: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.bool_]:
+def plausible(maps: Maps, starts: Maps) -> npt.NDArray[np.bool_]:
     """Which maps (n, 2, 3) are a small shift, turn or crop away from where they started."""
-    change = _centred(matrices, side)[:, :2] - _centred(starts, side)[:, :2]
-    stretched = np.abs(change[:, :, :2]).max(axis=(1, 2))
-    moved = np.abs(change[:, :, 2]).max(axis=1)
-    return (stretched < _MOST_STRETCHED) & (moved < _MOST_MOVED)
+    change = np.abs(maps - starts)
+    return (change[:, :, :2].max(axis=(1, 2)) < _MOST_STRETCHED) & (change[:, :, 2].max(axis=1) < _MOST_MOVED)
 
 
-def likeness(a: Floats, b: Floats, matrices: npt.NDArray[np.float64]) -> Floats:
-    """How alike pairs are once `b` is read through `matrices`, float32 (n,) in 0..1.
+def likeness(a: Floats, b: Floats, maps: Maps) -> Floats:
+    """How alike pairs are once `b` is read through `maps`, float32 (n,) in 0..1.
 
     The correlation of fine detail. Where it is neither certain nor hopeless, a tone curve (brightness, contrast,
     gamma, clipping) is fitted, and the sharper scan is blurred; copies gain by that, look-alikes hardly.
@@ -93,33 +108,36 @@ def likeness(a: Floats, b: Floats, matrices: npt.NDArray[np.float64]) -> Floats:
     Args:
         a: float32 (n, 64, 64), 0..255.
         b: float32 (n, 64, 64), 0..255.
-        matrices: float64 (n, 2, 3) as `align` returns.
+        maps: float64 (n, 2, 3) as `align` returns.
     """
-    warped, inside = _warp(b, matrices, cubic=True)
-    share = inside.astype(np.float32)
+    warped = _read(b, _carried(maps, _places(b.shape[1])), cubic=True).reshape(b.shape)
+    share = _compared(_carried(maps, _places(_GRID)), _places(_GRID))
+    tones = _compared(_carried(maps, _places(_SAMPLED)), _places(_SAMPLED))
     mine, other = _Side(a, _detail(a)), _Side(warped, _detail(warped))
-    result = np.where(share.mean(axis=(1, 2)) >= _LEAST, _correlation(mine.detail, other.detail, share), 0)
+    result = np.where(share.mean(axis=1) >= _LEAST, _correlation(mine.detail, other.detail, share), 0)
     doubtful = np.flatnonzero((result < _SURE) & (result >= _HOPELESS))
     if len(doubtful):
-        fitted = _fitted(mine.at(doubtful), other.at(doubtful), share[doubtful])
+        fitted = _fitted(mine.at(doubtful), other.at(doubtful), share[doubtful], tones[doubtful])
         result[doubtful] = np.maximum(result[doubtful], fitted)
     return np.clip(result, 0, 1).astype(np.float32)
 
 
-def coarse_likeness(a: Floats, b: Floats, matrices: npt.NDArray[np.float64]) -> Floats:
-    """Correlation, float32 (n,), of pairs of thumbnails with their coarsest part taken out."""
-    warped, inside = _warp(b, matrices)
-    band = (0.0, _THUMB_BLUR)
-    return _correlation(_band(a, band), _band(warped, band), inside.astype(np.float32))
+def coarse_likeness(a: Floats, b: Floats, maps: Maps) -> Floats:
+    """Correlation, float32 (n,), of pairs of thumbnails (n, S, S) with their coarsest part taken out."""
+    places = _places(a.shape[1])
+    there = _carried(maps, places)
+    warped = _read(b, there).reshape(b.shape)
+    a, warped = (frames - _blur(frames, _THUMB_BLUR, a.shape[1]) for frames in (a, warped))
+    return _correlation(a.reshape(len(a), -1), warped.reshape(len(a), -1), _compared(there, places))
 
 
 def smooth(frames: Floats) -> Floats:
-    """Frames (n, S, S) under the blur at which they are aligned."""
-    return _blur(frames, _SMOOTH)
+    """Frames (n, S, S) under the blur at which they are aligned, float32 (n, 40, 40)."""
+    return _blur(frames, _SMOOTH, _GRID)
 
 
 class _Side(NamedTuple):
-    """One side of pairs: frames float32 (n, S, S), and their detail."""
+    """One side of pairs: frames float32 (n, S, S), and their detail (n, p)."""
 
     frames: Floats
     detail: Floats
@@ -129,18 +147,21 @@ class _Side(NamedTuple):
         return _Side(self.frames[where], self.detail[where])
 
 
-def _fitted(a: _Side, b: _Side, share: Floats) -> Floats:
-    """Likeness after what differs was fitted, tones or sharpness or both; (n,), 0 where neither differs."""
+def _fitted(a: _Side, b: _Side, share: Floats, tones: Floats) -> Floats:
+    """Likeness after what differs was fitted, tones or sharpness or both; (n,), 0 where neither differs.
+
+    `share` says which detail is compared, `tones` which of the pixels in `_sampled`.
+    """
     sharper = np.log(_sharpness(a.frames) / _sharpness(b.frames))
     best = np.zeros(len(share), np.float32)
-    toned = np.abs(_skewness(a.frames, share) - _skewness(b.frames, share)) > _AS_SKEWED
+    toned = np.abs(_skewness(a.frames, tones) - _skewness(b.frames, tones)) > _AS_SKEWED
     some = np.flatnonzero(toned | (np.abs(sharper) > _AS_SHARP))
     if not len(some):
         return best
-    a, b, share = a.at(some), b.at(some), share[some]
+    a, b, share, tones = a.at(some), b.at(some), share[some], tones[some]
     # Clipping can be followed in one direction only, so each side takes on the tones of the other in turn.
     for plain, other in ((a, b), (b, a)):
-        frames = _tone(other.frames, plain.frames, share)
+        frames = _tone(other.frames, plain.frames, tones)
         like = _Side(frames, _detail(frames))
         alike = _correlation(plain.detail, like.detail, share)
         ratio = np.log(_sharpness(plain.frames) / _sharpness(like.frames))
@@ -153,150 +174,133 @@ def _fitted(a: _Side, b: _Side, share: Floats) -> Floats:
 
 def _blurred(sharp: _Side, dull: _Side, share: Floats) -> Floats:
     """Likeness after the sharper side was blurred, (n,)."""
-    alike = [_correlation(_detail(_blur(sharp.frames, width)), dull.detail, share) for width in _BLURS]
+    alike = [_correlation(_detail(sharp.frames, width), dull.detail, share) for width in _BLURS]
     return np.max(alike, axis=0)
 
 
 def _skewness(frames: Floats, share: Floats) -> Floats:
     """Third standardised moment of the grey levels that are compared, (n,): no gain or offset changes it."""
-    weight = share.reshape(len(share), -1)
-    difference, spread = _deviation(frames.reshape(len(frames), -1), weight)
-    third = np.einsum("np,np,np->n", difference, difference, difference)
-    return third / (np.maximum(weight.sum(axis=1), 1) * spread[:, 0] ** 3)
+    difference, spread = _deviation(_sampled(frames), share)
+    third = np.vecdot(difference * difference, difference)
+    return third / (np.maximum(share.sum(axis=1), 1) * spread[:, 0] ** 3)
 
 
 def _sharpness(frames: Floats) -> Floats:
     """Strength of the differences between neighbouring pixels against those four apart, (n,)."""
-    near, far = frames[:, :, 1:] - frames[:, :, :-1], frames[:, :, 4:] - frames[:, :, :-4]
-    return np.maximum(np.einsum("nij,nij->n", near, near), 1e-6) / np.maximum(np.einsum("nij,nij->n", far, far), 1e-6)
+    near, far = ((frames[:, by:] - frames[:, :-by]).reshape(len(frames), -1) for by in (1, 4))
+    return np.maximum(np.vecdot(near, near), 1e-6) / np.maximum(np.vecdot(far, far), 1e-6)
 
 
 def _tone(source: Floats, target: Floats, share: Floats) -> Floats:
     """The rising tone curve (piecewise linear) that brings each source nearest to its target, applied."""
     pairs = len(source)
-    low, above = _tones(source[:, ::2, ::2])  # every fourth pixel is enough for a curve
-    weight, wanted = share[:, ::2, ::2], target[:, ::2, ::2]
+    place = np.clip(_sampled(source) * ((_TONES - 1) / 255), 0, _TONES - 1.001)
+    low = place.astype(np.int64)
+    above = (place - low) * share
+    low += np.arange(pairs)[:, None] * _TONES
+    wanted = _sampled(target)
     weights, sums = np.zeros(pairs * _TONES), np.zeros(pairs * _TONES)
-    for bin_of, part in ((low, (1 - above) * weight), (low + 1, above * weight)):
-        weights += np.bincount(bin_of.ravel(), part.ravel(), pairs * _TONES)
-        sums += np.bincount(bin_of.ravel(), (part * wanted).ravel(), pairs * _TONES)
+    for tone, part in ((low, share - above), (low + 1, above)):
+        weights += np.bincount(tone.ravel(), part.ravel(), pairs * _TONES)
+        sums += np.bincount(tone.ravel(), (part * wanted).ravel(), pairs * _TONES)
     seen = weights.reshape(pairs, _TONES) > 0.5
     means = (sums / np.maximum(weights, 1e-9)).reshape(pairs, _TONES)
     curve = np.maximum.accumulate(np.where(seen, means, -np.inf), axis=1)
     first = np.where(seen, curve, np.inf).min(axis=1, keepdims=True)
-    curve = np.where(np.isfinite(curve), curve, np.where(np.isfinite(first), first, 0)).astype(np.float32).ravel()
-    low, above = _tones(source)
-    return curve[low] * (1 - above) + curve[low + 1] * above
-
-
-def _tones(frames: Floats) -> tuple[npt.NDArray[np.int32], Floats]:
-    """The tone at or below each pixel, numbered through all frames, and how far it is to the next, 0..1."""
-    place = np.clip(frames * ((_TONES - 1) / 255), 0, _TONES - 1.001)
-    low = place.astype(np.int32)
-    return low + np.arange(len(frames), dtype=np.int32)[:, None, None] * _TONES, place - low
-
-
-def _correlation(a: Floats, b: Floats, share: Floats) -> Floats:
-    """Correlation of each pair over what is compared, (n,)."""
-    (a, spread_a), (b, spread_b) = (_deviation(x.reshape(len(x), -1), share.reshape(len(x), -1)) for x in (a, b))
-    weight = np.maximum(share.sum(axis=(1, 2)), 1)
-    return np.einsum("np,np->n", a, b) / (weight * spread_a[:, 0] * spread_b[:, 0])
-
-
-def _warp(
-    frames: Floats, matrices: npt.NDArray[np.float64], cubic: bool = False
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Read frames (n, S, S) through maps (n, 2, 3), and say which pixels count. Beyond the edge the edge goes on."""
-    import cv2
-
-    pairs, side = len(frames), frames.shape[1]
-    x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
-    m = matrices.astype(np.float32)[:, :, :, None, None]
-    along = m[:, 0, 0] * x + m[:, 0, 1] * y + m[:, 0, 2]
-    across = m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2]
-    low, high = _margin(side), side - 1 - _margin(side)
-    inside = (along >= low) & (along <= high) & (across >= low) & (across <= high)
-    inside = _without_edges(inside)
-    # All frames stand in one tall image, so that one call reads them all.
-    np.clip(along, 0, side - 1, out=along)
-    np.clip(across, 0, side - 1, out=across)
-    across += (np.arange(pairs, dtype=np.float32) * side)[:, None, None]
-    method = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
-    tall = np.ascontiguousarray(frames).reshape(-1, side)
-    read = cv2.remap(tall, along.reshape(-1, side), across.reshape(-1, side), method, borderMode=cv2.BORDER_REPLICATE)
-    return read.reshape(frames.shape), inside
-
-
-def _without_edges(frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Frames (n, S, S) with their margins set to 0, in place."""
-    margin = _margin(frames.shape[1])
-    frames[:, :margin] = frames[:, -margin:] = frames[:, :, :margin] = frames[:, :, -margin:] = 0
-    return frames
-
-
-def _margin(side: int) -> int:
-    return round(_MARGIN * side / 64)
-
-
-def _band(frames: Floats, band: tuple[float, float]) -> Floats:
-    """Detail between two blurs, in pixels of 64."""
-    return _blur(frames, band[0]) - _blur(frames, band[1])
-
-
-def _detail(frames: Floats) -> Floats:
-    """Detail that decides, levelled over tiles: strong edges count for more than faint texture, but not for all."""
-    band = _band(frames, DETAIL)
-    pairs, side = len(band), band.shape[1]
-    tiles = band.reshape(pairs, side // _TILE, _TILE, side // _TILE, _TILE)
-    strength = np.einsum("nabcd,nabcd->nac", tiles, tiles) / _TILE**2
-    typical = strength.mean(axis=(1, 2), keepdims=True)
-    level = 1 / np.sqrt(strength + _LEVELLING * typical + 1e-6)
-    return (tiles * level[:, :, None, :, None]).reshape(band.shape)
-
-
-def _blur(frames: Floats, width: float) -> Floats:
-    if not width:
-        return frames
-    kernel = _blurring(frames.shape[1], width)
-    return kernel @ (frames @ kernel.T)
+    curve = np.where(np.isfinite(curve), curve, np.where(np.isfinite(first), first, 0)).astype(np.float32)
+    step = np.clip(source * ((_FINER - 1) / 255), 0, _FINER - 1).astype(np.int64)
+    step += np.arange(pairs)[:, None, None] * _FINER
+    toned: Floats = (curve @ _finer()).ravel().take(step)
+    return toned
 
 
 @cache
-def _blurring(side: int, width: float) -> Floats:
-    """(side, side): Gaussian blur of one axis; at the edge, weights of what is there."""
-    width *= side / 64
-    distance = np.arange(side)[:, None] - np.arange(side)[None]
+def _finer() -> Floats:
+    """(tones, steps): from the tones of a curve to its many steps, each taken at its middle."""
+    place = (np.arange(_FINER) + 0.5) * (_TONES - 1) / (_FINER - 1)
+    return np.maximum(0, 1 - np.abs(place - np.arange(_TONES)[:, None])).astype(np.float32)
+
+
+def _correlation(a: Floats, b: Floats, share: Floats) -> Floats:
+    """Correlation of each pair (n, p) over what is compared, (n,)."""
+    (a, spread_a), (b, spread_b) = _deviation(a, share), _deviation(b, share)
+    weight = np.maximum(share.sum(axis=1), 1)
+    return np.vecdot(a, b) / (weight * spread_a[:, 0] * spread_b[:, 0])
+
+
+def _carried(maps: Maps, places: Floats) -> Floats:
+    """Where maps (n, 2, 3) say that places (3, p) lie, (n, 2, p)."""
+    there: Floats = maps.astype(np.float32) @ places
+    return there
+
+
+def _read(frames: Floats, there: Floats, cubic: bool = False) -> Floats:
+    """Read frames (n, S, S) at places (n, 2, p), (n, p). Beyond the edge the edge goes on."""
+    import cv2
+
+    pairs, side = len(frames), frames.shape[1]
+    # All frames stand in one tall image, so that one call reads them all.
+    along, across = there[:, 0] * side, there[:, 1] * side
+    along += (side - 1) / 2
+    across += (side - 1) / 2
+    np.clip(across, 0, side - 1, out=across)
+    across += (np.arange(pairs, dtype=np.float32) * side)[:, None]
+    method = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
+    tall = np.ascontiguousarray(frames).reshape(-1, side)
+    read: Floats = cv2.remap(tall, along, across, method, borderMode=cv2.BORDER_REPLICATE)
+    return read
+
+
+def _compared(there: Floats, places: Floats) -> Floats:
+    """1 where a place (2, p) and what it is compared with (n, 2, p) are away from the edges, 0 elsewhere; (n, p)."""
+    farthest = np.abs(there).max(axis=1)
+    return (np.maximum(farthest, np.abs(places[:2]).max(axis=0)) <= _EDGE).astype(np.float32)
+
+
+def _detail(frames: Floats, blur: float = 0.0) -> Floats:
+    """Detail that decides, (n, p), levelled over tiles: strong edges count for more than faint texture, not for all.
+
+    Args:
+        frames: float32 (n, S, S).
+        blur: Width, in pixels of 64, of a blur before.
+    """
+    fine, coarse = (_blur(frames, width, _GRID, blur) for width in DETAIL)
+    pairs, tile = len(frames), _GRID // _TILES
+    band = (fine - coarse).reshape(pairs, _TILES, tile, _TILES, tile)
+    strength = np.square(band).sum(axis=2).sum(axis=3) / tile**2
+    typical = strength.mean(axis=(1, 2), keepdims=True)
+    band *= (1 / np.sqrt(strength + _LEVELLING * typical + 1e-6))[:, :, None, :, None]
+    return band.reshape(pairs, -1)
+
+
+def _blur(frames: Floats, width: float, to: int, before: float = 0.0) -> Floats:
+    """Frames (n, S, S) blurred (twice, with `before`) and read at `to` x `to` places."""
+    side = frames.shape[1]
+    kernel = blurring(side, to, width)
+    if before:
+        kernel = kernel @ blurring(side, side, before)
+    along = (frames.reshape(-1, side) @ kernel.T).reshape(len(frames), side, to)
+    return kernel @ along
+
+
+@cache
+def blurring(side: int, to: int, width: float) -> Floats:
+    """(to, side): Gaussian blur of one axis, `width` in pixels of 64; at the edge, weights of what is there."""
+    centres = (np.arange(to) + 0.5) * side / to - 0.5
+    distance = (centres[:, None] - np.arange(side)) * 64 / side
     weights = np.exp(-0.5 * (distance / width) ** 2)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def _sampled(frames: Floats) -> Floats:
+    """(n, p): every second pixel in both directions of frames (n, 64, 64)."""
+    step = frames.shape[1] // _SAMPLED
+    return frames[:, ::step, ::step].reshape(len(frames), -1)
+
+
 @cache
-def _grid(side: int) -> tuple[Floats, Floats]:
-    """Coordinates of the pixels about the centre, as shares of the side."""
-    line = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / side
+def _places(side: int, edge: int = 0) -> Floats:
+    """(3, p): x, y and 1 of the pixels inside an edge, about the centre, in sides."""
+    line = (np.arange(edge, side - edge) - (side - 1) / 2) / side
     across, down = np.meshgrid(line, line)
-    return across.astype(np.float32), down.astype(np.float32)
-
-
-def rescaled(matrices: npt.NDArray[np.float64], side: int, to: int) -> npt.NDArray[np.float64]:
-    """Maps (n, 2, 3) between frames of one side, for the same frames at another."""
-    return _uncentred(_centred(matrices, side), to)
-
-
-def _centred(matrices: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
-    """Maps of pixels (n, 2, 3) to maps (n, 3, 3) of coordinates about the centre, as shares of the side."""
-    share = _shares(side)
-    square = np.tile(np.eye(3), (len(matrices), 1, 1))
-    square[:, :2] = matrices
-    return share @ square @ np.linalg.inv(share)
-
-
-def _uncentred(maps: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
-    """The opposite of `_centred`."""
-    share = _shares(side)
-    return (np.linalg.inv(share) @ maps @ share)[:, :2]
-
-
-def _shares(side: int) -> npt.NDArray[np.float64]:
-    centre = (side - 1) / 2
-    return np.array([[1, 0, -centre], [0, 1, -centre], [0, 0, side]]) / side
+    return np.stack([across, down, np.ones_like(down)]).reshape(3, -1).astype(np.float32)
