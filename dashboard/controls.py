@@ -5,7 +5,8 @@ or a file is shown by elements that do not interpret it, or goes through `plain`
 """
 
 import re
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import loaders
 import numpy as np
@@ -18,10 +19,13 @@ from medwb.config import RunConfig, input_shape, make_configs, network_outputs
 from medwb.dataset import Dataset, dataset_names
 from medwb.diagram import compact, network_svg
 from medwb.errors import RequestError
-from medwb.params import Param
+from medwb.params import OneOf, Param, ends
 from medwb.paths import home
 from medwb.plots import score_title
 from medwb.table import ScoreTable
+
+if TYPE_CHECKING:  # loads OpenCV: 40 MB that the other pages do not need
+    from medwb.augment import Step
 
 DEMO_SAMPLES = 20_000
 _LIMITS = {"ge": "min_value", "gt": "min_value", "le": "max_value", "lt": "max_value"}
@@ -113,6 +117,30 @@ def param_slider(param: Param, key: str) -> float:
     return param.check(st.slider(label, low, high, start, step, key=key, help=param.help))
 
 
+def setting_input(step: "Step", name: str, key: str, on_change: Callable[[], None]) -> None:
+    """An ordinary input for one setting of a step, or for its probability; it shows what the step says."""
+    from medwb.augment.panel import label_of, values_text  # loads OpenCV
+    from medwb.augment.recipe import PROBABILITY
+
+    choices = {choice.name: choice for choice in step.entry.choices}
+    common: dict[str, Any] = {"key": key, "on_change": on_change}
+    if name in choices:
+        st.session_state[key] = step.settings[name]
+        st.selectbox(label_of(name), choices[name].options, help=choices[name].help, **common)
+        return
+    param = PROBABILITY if name == "p" else step.entry.param(name)
+    setting = step.p if name == "p" else step.settings[name]
+    label = "Probability" if name == "p" else f"{label_of(name)}, {param.unit}".removesuffix(", ")
+    if isinstance(setting, OneOf):
+        st.session_state[key] = values_text(setting)
+        st.text_input(f"{label}, one of", help=param.help, **common)
+        return
+    kind = int if param.integer else float
+    found = tuple(kind(end) for end in ends(setting))
+    st.session_state[key] = found[0] if param.until is None else found
+    st.slider(label, kind(param.low), kind(param.high), step=kind(param.step), help=param.help, **common)
+
+
 def config_inputs(skip: tuple[str, ...]) -> dict[str, Any]:
     """An input for every field of RunConfig but those in `skip`; returns those that differ from the default."""
     fields = {name: field for name, field in RunConfig.model_fields.items() if name not in skip}
@@ -134,8 +162,8 @@ def config_input(name: str, field: FieldInfo) -> Any:
         return st.selectbox(
             label, options, start, format_func=lambda o: "as dataset" if o is None else str(o), **common
         )
-    if name == "cleaning":
-        return st.selectbox(label, cleaning_options(), **common)
+    if name in ("cleaning", "augmentation"):
+        return st.selectbox(label, cleaning_options() if name == "cleaning" else augmentation_options(), **common)
     if field.annotation is bool:
         return st.toggle(label, field.default, **common)
     if number is int:
@@ -150,6 +178,13 @@ def cleaning_options() -> list[str]:
     from medwb.audit.cleaning import cleaning_names  # loads OpenCV
 
     return [RunConfig.model_fields["cleaning"].default, *cleaning_names(current_dataset())]
+
+
+def augmentation_options() -> list[str]:
+    """The recipes that a run can augment its scans by, none first."""
+    from medwb.augment import NONE, augmentation_names  # loads OpenCV
+
+    return [NONE, *augmentation_names()]
 
 
 def _field_facts(annotation: Any, metadata: list[Any]) -> tuple[list[Any], type, dict[str, float]]:

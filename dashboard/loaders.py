@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -14,7 +15,7 @@ from medwb import plots
 from medwb.dataset import Dataset, open_dataset, release_pages
 from medwb.errors import RequestError
 from medwb.gallery import MeanImages, intensity_table, mean_images, shrink, thumbnails
-from medwb.paths import audits_dir, datasets_dir
+from medwb.paths import audits_dir, datasets_dir, runs_dir
 from medwb.plots import label_counts, label_set_counts
 from medwb.table import ScoreTable, f1_table
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:  # loads OpenCV: 40 MB that the other pages do not need
     from medwb.audit.certificate import Certificate
     from medwb.audit.cleaning import Cleaning
     from medwb.audit.leaks import Leaks
+    from medwb.augment.preservation import Preservation
+    from medwb.augment.preview import Remaining, Scans
 
 THUMBNAIL = 72
+_MEASURED = 64  # scans that stand for a dataset where a recipe is measured
 Answer = TypeVar("Answer")
 AuditKey = tuple[str, str, str]
 """Name and fingerprint of a dataset, and the stamp of its audit."""
@@ -195,6 +199,44 @@ def preview(
         return cleaning, tables
 
     return or_message(tried)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def scans(name: str, fingerprint: str, positions: tuple[int, ...]) -> "Scans":
+    """Samples for the augmentation lab."""
+    from medwb.augment.preview import Scans
+
+    return Scans.of(open_current(name), positions)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def remaining(name: str, fingerprint: str, token: str, seed: int, blame: bool) -> "Remaining":
+    """How much of a dataset's training scans a recipe leaves, measured on some that are spread over them."""
+    from medwb.augment import from_token
+    from medwb.augment.preview import remaining
+
+    train = (open_current(name).samples["split"] == "train").to_numpy()
+    places = np.flatnonzero(train if train.any() else ~train)
+    some = places[np.unique(np.linspace(0, len(places) - 1, min(len(places), _MEASURED)).astype(np.int64))]
+    return remaining(scans(name, fingerprint, tuple(some.tolist())), from_token(token), seed, blame=blame)
+
+
+def preservation_stamp(run_id: str) -> str:
+    """When a run's labels were tested last; "" when they were not. Cheap: not cached."""
+    try:
+        facts = (runs_dir() / run_id / "preservation.json").stat()
+    except OSError:
+        return ""
+    return f"{facts.st_mtime_ns:020d} {facts.st_size}"
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def preservation(run_id: str, stamp: str) -> "Preservation | str":
+    """What the label-preservation tests of a run found, or why it cannot be shown."""
+    from medwb.augment.preservation import open_preservation
+    from medwb.runs import open_run
+
+    return or_message(lambda: open_preservation(open_run(run_id)))
 
 
 def or_message(work: Callable[[], Answer]) -> Answer | str:

@@ -26,6 +26,7 @@ from medwb.plots.audit_tables import (
     set_table,
     suspect_table,
 )
+from medwb.plots.augment import BEFORE_AFTER, kept_histogram, preservation_lines, taken_bars
 from medwb.plots.images import intensity_histograms
 from medwb.plots.labels import (
     cooccurrence,
@@ -48,6 +49,7 @@ from medwb.plots.style import (
 )
 
 __all__ = [
+    "BEFORE_AFTER",
     "LABEL_PALETTE",
     "NEUTRAL",
     "REFERENCE",
@@ -65,12 +67,14 @@ __all__ = [
     "cooccurrence_counts",
     "empty_figure",
     "intensity_histograms",
+    "kept_histogram",
     "label_colours",
     "label_counts",
     "label_prevalence",
     "label_set_counts",
     "label_sets",
     "leak_matrix",
+    "preservation_lines",
     "prevalence_dots",
     "radius_curves",
     "radius_table",
@@ -81,6 +85,7 @@ __all__ = [
     "set_table",
     "shortcut_dots",
     "suspect_table",
+    "taken_bars",
     "training_curves",
     "vote_bars",
 ]
