@@ -265,6 +265,34 @@ def test_names_that_lead_elsewhere(home, name):
     assert not home.exists()
 
 
+def test_a_digest_tells_the_second_of_a_kind_from_the_first():
+    """It draws other numbers, though the first is off."""
+    turn, off = Step("rotate"), Step("rotate", enabled=False)
+    assert Augmentation((off, turn)).digest != Augmentation((turn,)).digest
+    assert Augmentation((turn, off)).digest == Augmentation((turn,)).digest
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(TypeError):
+        PRESETS["study"].steps[0].settings["degrees"] = (0, 1)
+
+
+def test_steps_are_inserted_moved_and_removed():
+    turn, blur, mix = Step("rotate"), Step("median-blur"), Step("mixup")
+    recipe = Augmentation((turn, mix), "why")
+    assert recipe.inserted(blur) == Augmentation((turn, blur, mix), "why")
+    assert recipe.inserted(blur, 0).steps == (blur, turn, mix)
+    assert recipe.inserted(Step("cutmix")).steps == (turn, mix, Step("cutmix"))
+    assert recipe.duplicated(0).steps == (turn, turn, mix)
+    assert recipe.without(0).steps == (mix,)
+    long = Augmentation((turn, blur, Step("invert")))
+    assert long.moved(0, 1).steps == (blur, turn, Step("invert"))
+    assert long.moved(0, -1) == long.moved(2, 5) == long
+    assert long.moved(2, -9).steps == (Step("invert"), turn, blur)
+    with pytest.raises(RequestError, match="mixup stands before other steps"):
+        recipe.moved(1, -1)
+
+
 def test_an_unknown_name_gets_a_hint(home):
     save_augmentation("gentle", ODD)
     with pytest.raises(RequestError, match=r"unknown augmentation 'gentel'; did you mean gentle\?"):

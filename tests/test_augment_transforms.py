@@ -1,5 +1,7 @@
 """Every registered transform, found through the registry."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -248,10 +250,27 @@ def test_the_share_of_mixup_is_beta_distributed(alpha):
 
 def test_a_mix_with_an_unknown_label_is_unknown():
     images, labels = scans(8), np.array([[0, 1], [np.nan, 1]] * 4, np.float32)
-    result = augment_samples(pool_of(images, labels), np.arange(8), Augmentation((Step("mixup", p=1),)), 0, 0)
+    mixing = Augmentation((Step("mixup", {"alpha": 4}, p=1),))
+    result = augment_samples(pool_of(images, labels), np.arange(8), mixing, 0, 0)
     partners = (result.drawn[0].values["partner"] * 8).astype(int)
     assert np.array_equal(np.isnan(result.targets[:, 0]), np.isnan(labels[:, 0]) | np.isnan(labels[partners, 0]))
     assert np.allclose(result.targets[:, 1], 1)
+
+
+@pytest.mark.parametrize("step", [Step(name, {"alpha": 0.2}, p=1) for name in ("mixup", "cutmix")])
+def test_labels_stay_where_no_pixel_of_another_scan_shows(step):
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (400, 12, 12, 1), np.uint8)
+    labels = np.where(np.arange(400)[:, None] % 2, np.nan, np.eye(400, dtype=np.float32)).astype(np.float32)
+    pool = replace(pool_of(images, labels), train=np.arange(400))
+    result = augment_samples(pool, np.arange(400), Augmentation((step,)), 0, 1)
+    partners = pool.partners[(result.drawn[0].values["partner"] * len(pool.partners)).astype(int)]
+    same = (result.images == images).all(axis=(1, 2, 3)) & (partners != np.arange(400))
+    gone = (result.images == images[partners]).all(axis=(1, 2, 3)) & (partners != np.arange(400))
+    assert same.sum() > 10
+    assert np.array_equal(result.targets[same], labels[same], equal_nan=True)
+    assert gone.sum() > 3 or step.transform == "cutmix"  # whose box hardly ever is the whole scan
+    assert np.array_equal(result.targets[gone], labels[partners][gone], equal_nan=True)
 
 
 def test_presets_are_gentle_where_they_say_so():

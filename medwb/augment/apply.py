@@ -16,13 +16,14 @@ from medwb.augment.draws import uniform
 from medwb.augment.recipe import Augmentation, Step
 from medwb.augment.transform import Family, Floats, Values
 from medwb.dataset import Dataset
-from medwb.images import Pixels
+from medwb.images import Pixels, to_shape
 from medwb.params import OneOf, Setting
 
 FIRST_EPOCH = 1
 """Number of a run's first epoch."""
 
 _LEVELS = 256
+_FAINT = 0.5 / (_LEVELS - 1)  # a share by which no pixel changes
 
 
 class Drawn(NamedTuple):
@@ -55,28 +56,50 @@ class Augmented(NamedTuple):
 
 @dataclass(frozen=True)
 class Pool:
-    """The samples that an epoch shows, and that are mixed with one another.
+    """Samples that can be augmented, and those among them that others are mixed with.
 
     Attributes:
         samples: int64 (N,): a number a sample that stays the same whatever the pool; `Dataset.rows`.
         labels: float32 (N, L): 0..1, NaN for unknown.
         images: From positions, int64 (n,), to uint8 (n, H, W, C).
+        train: Positions of what a network learns from, in the dataset's order; None for all. Those with a known label
+            are the partners in mixing, whichever samples are augmented.
     """
 
     samples: npt.NDArray[np.int64]
     labels: npt.NDArray[np.float32]
     images: Callable[[npt.NDArray[np.int64]], Pixels]
+    train: npt.NDArray[np.int64] | None = None
 
     @cached_property
     def partners(self) -> npt.NDArray[np.int64]:
-        """Positions of those that others are mixed with: all with a known label, or all where there is none."""
-        labelled = np.flatnonzero(~np.isnan(self.labels).all(axis=1))
-        return labelled if len(labelled) else np.arange(len(self.samples))
+        """Positions of those that others are mixed with; all that are learned from where no label is known."""
+        train = np.arange(len(self.samples)) if self.train is None else self.train
+        labelled = train[~np.isnan(self.labels[train]).all(axis=1)]
+        return labelled if len(labelled) else train
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Pool":
-        """All samples of a dataset, or of one split of it."""
-        return cls(dataset.rows, dataset.labels, lambda positions: dataset.images[dataset.rows[positions]])
+    def of(
+        cls, dataset: Dataset, cleaned: Dataset | None = None, shape: tuple[int, int, int] | None = None
+    ) -> "Pool":
+        """All samples of a dataset, as a run sees them.
+
+        Args:
+            dataset: Where they are; partners come from its train split, or from all of it where there is none.
+            cleaned: The same under the run's cleaning (`Cleaning.apply`).
+            shape: (height, width, channels) that the network sees; the dataset's own when not given.
+        """
+        seen = dataset if cleaned is None else cleaned
+        here = np.searchsorted(dataset.rows, seen.rows, sorter=(order := np.argsort(dataset.rows, kind="stable")))
+        here = order[here]
+        labels = dataset.labels.copy()
+        labels[here] = seen.labels
+        learned = (seen.samples["split"] == "train").to_numpy(bool)
+        train = here[learned] if learned.any() else here
+        size = shape or dataset.image_shape
+        return cls(
+            dataset.rows, labels, lambda positions: to_shape(dataset.images[dataset.rows[positions]], size), train
+        )
 
 
 def augment_samples(
@@ -104,7 +127,7 @@ def augment_samples(
             values = _at(one.values, where)
             images[where], share = _mixed(images[where], other, one.step, values)
             targets = targets.copy()
-            targets[where] = (1 - share[:, None]) * targets[where] + share[:, None] * pool.labels[partners]
+            targets[where] = _mixed_labels(targets[where], pool.labels[partners], share[:, None])
     return Augmented(images, targets, drawn)
 
 
@@ -265,12 +288,21 @@ def _mixed(images: Pixels, other: Pixels, step: Step, values: Values) -> tuple[P
     result, shares = images.copy(), np.zeros(len(images), np.float32)
     height, width = images.shape[1:3]
     plans = step.entry.function(values, (height, width))
+    plans[:, 4] = np.where(plans[:, 4] < _FAINT, 0, np.where(plans[:, 4] > 1 - _FAINT, 1, plans[:, 4]))
     for n, (left, top, right, bottom, share) in enumerate(plans):
         part = np.s_[int(top) : int(bottom), int(left) : int(right)]
         blend = (1 - share) * images[n][part].astype(np.float32) + share * other[n][part].astype(np.float32)
         result[n][part] = np.rint(blend)
         shares[n] = share * (right - left) * (bottom - top) / (height * width)
     return result, shares
+
+
+def _mixed_labels(
+    mine: npt.NDArray[np.float32], other: npt.NDArray[np.float32], share: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """(n, L): unknown where one of the two is, unless nothing is to be seen of it."""
+    both = (1 - share) * mine + share * other
+    return np.where(share == 0, mine, np.where(share == 1, other, both))
 
 
 def seed_of(chance: float) -> int:

@@ -16,8 +16,9 @@ PRESETS: dict[str, Augmentation] = {
             *(Step("cutout", {"size": pixels / 0.64}, p=0.6) for pixels in (40, 50, 10)),
         ),
         "The reference study's stream, which it found of no use: look at what a hole of 40 or 50 pixels leaves of a "
-        "scan of 64. Pad and crop bring a scaled scan back to its size; scale does that here by itself. Of holes of "
-        "40, 50 and 10 pixels, each is cut with probability 3/5, as in three draws from these and two of nothing.",
+        "scan of 64. Pad and crop bring a scaled scan back to its size; scale does that here by itself. The study "
+        "draws three of five: holes of 40, 50 and 10 pixels, and two of nothing. Here each hole is cut in 3 of 5 "
+        "scans on its own, so that one in sixteen has none.",
     ),
     "chest-x-ray": Augmentation(
         (

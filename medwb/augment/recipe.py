@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from medwb.augment.transform import TRANSFORMS, Transform
@@ -49,7 +50,7 @@ class Step:
         usual: dict[str, object] = {param.name: param.usual for param in entry.params}
         usual |= {choice.name: choice.options[0] for choice in entry.choices}
         values = {key: known[key].read(self.settings.get(key, value)) for key, value in usual.items()}
-        object.__setattr__(self, "settings", values)
+        object.__setattr__(self, "settings", MappingProxyType(values))  # presets are shared
         object.__setattr__(self, "p", float(PROBABILITY.read(self.p)))  # type: ignore[arg-type]
 
     @property
@@ -107,7 +108,12 @@ class Augmentation:
         """Hash of the steps that count, 12 hexadecimal digits; "" when none does."""
         if not self.active:
             return ""
-        text = json.dumps([step.describe() for step in self.active], sort_keys=True)
+        facts, seen = [], dict[str, int]()
+        for step in self.steps:
+            seen[step.transform] = number = seen.get(step.transform, 0) + 1
+            if step.enabled:  # the second of its kind draws other numbers than the first, which may be off
+                facts.append(step.describe() | ({"number": number} if number > 1 else {}))
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def check(self, shape: tuple[int, int, int], name: str = "the augmentation") -> None:
@@ -122,6 +128,31 @@ class Augmentation:
     def with_step(self, number: int, step: Step) -> "Augmentation":
         """The same with another step in place of number `number` (from 0)."""
         return replace(self, steps=(*self.steps[:number], step, *self.steps[number + 1 :]))
+
+    def inserted(self, step: Step, number: int | None = None) -> "Augmentation":
+        """The same with one step more: as number `number`, or as the last before what mixes scans."""
+        if number is None:
+            mixing = [one.entry.family == "mix" for one in self.steps]
+            number = len(mixing) if step.entry.family == "mix" else mixing.count(False)
+        return replace(self, steps=(*self.steps[:number], step, *self.steps[number:]))
+
+    def duplicated(self, number: int) -> "Augmentation":
+        """The same with a step twice."""
+        return self.inserted(self.steps[number], number + 1)
+
+    def without(self, number: int) -> "Augmentation":
+        """The same without a step."""
+        return replace(self, steps=self.steps[:number] + self.steps[number + 1 :])
+
+    def moved(self, number: int, by: int) -> "Augmentation":
+        """The same with a step that many places further on; at the ends it stays.
+
+        Raises:
+            RequestError: A step that mixes scans would stand before one that does not.
+        """
+        steps = list(self.steps)
+        steps.insert(max(0, min(len(steps) - 1, number + by)), steps.pop(number))
+        return replace(self, steps=tuple(steps))
 
     def describe(self) -> dict[str, Any]:
         """As JSON and YAML hold it; `read_augmentation` understands it."""
