@@ -36,7 +36,7 @@ _NEIGHBOURS = 8  # others that a scan is paired with
 _COARSE = 0.92  # correlation of aligned thumbnails below which a pair is not looked at in full: no copy lies there
 _OTHER = 0.9  # similarity that the next other scan is taken to have where none was compared
 _LOOK_ALIKES = 2  # a scan is not compared further after so many that are no copies of it
-_BLOCKS_HELD = 256  # blocks after which the images that were read are let go
+_BLOCKS_HELD = 32  # blocks after which the images that were read are let go; a page fault maps pages around it too
 _BLOCK = 128  # pairs aligned at a time: their frames fit into a processor's cache
 
 

@@ -40,13 +40,20 @@ class Survey:
         self.dataset = dataset
         self._radius, self._similarity = radius, similarity
         self.mirrored = mirrored
-        self._stages = Stages(progress, _SHARES)
+        self._told = -1
+
+        def told(done: int, total: int) -> None:
+            if done != self._told:  # pages of scans that were read do not pile up
+                self._told = done
+                release_pages(dataset.images)
+            progress(done, total)
+
+        self._stages = Stages(told, _SHARES)
 
     def measure(self) -> None:
         """Make all measurements, in the order of the progress."""
         for name in ("exact", "frames", "near", "model"):
             getattr(self, name)
-            release_pages(self.dataset.images)
 
     def checked(self, done: int, total: int) -> None:
         """Report that so many checks of all are asked."""
