@@ -5,8 +5,6 @@ large dataset takes little memory.
 """
 
 import base64
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from medwb.dataset import Dataset, release_pages
+from medwb.png import png as png
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -79,21 +78,6 @@ def shrink(images: Pixels, side: int) -> Pixels:
     cut = images[:, : rows * factor, : columns * factor]
     blocks = cut.reshape(count, rows, -1, columns, cut.shape[2] // columns, channels)
     return blocks.mean(axis=(2, 4)).round().astype(np.uint8)
-
-
-def png(image: Pixels) -> bytes:
-    """Encode uint8 (H, W), (H, W, 1) or (H, W, 3) as PNG."""
-    pixels = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
-    height, width = pixels.shape[:2]
-    lines = np.zeros((height, 1 + pixels[0].size), np.uint8)  # each line starts with its filter: 0, none
-    lines[:, 1:] = pixels.reshape(height, -1)
-    header = struct.pack(">2I5B", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 1)), (b"IEND", b""))
-    body = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
 def data_uri(image: Pixels) -> str:

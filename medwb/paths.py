@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,8 +71,8 @@ def check_name(name: str, noun: str) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
 
-    A reader sees the old file or the new one, never a part. When the body raises, `path` is left as it was. A link
-    stays, and the file that it leads to is replaced.
+    A reader sees the old file or the new one, never a part; of several writers the last wins. When the body raises,
+    `path` is left as it was. A link stays, and the file that it leads to is replaced.
 
     Raises:
         OSError: `path` is a folder, a device or a pipe: a rename would take its place.
@@ -79,7 +80,8 @@ def replacing(path: Path) -> Iterator[Path]:
     path = path.resolve() if path.is_symlink() else path
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")  # the suffix stays last
+    # A random part too, for threads share a process id; the suffix stays last.
+    temporary = path.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.partial.{path.name}")
     try:
         yield temporary
         temporary.replace(path)

@@ -11,7 +11,7 @@ from conftest import write_dataset
 
 import medwb
 from medwb.augment import PRESETS, TRANSFORMS, Augmentation, Pool, Step, augment_samples
-from medwb.augment.export import export_augmented, file_stems
+from medwb.augment.export import check_place, export_augmented, file_stems
 from medwb.dataset import Dataset, allocate_images, new_dataset, open_dataset, save_dataset
 from medwb.errors import RequestError
 from medwb.formats import ReadOptions, import_dataset
@@ -146,6 +146,25 @@ def test_mixed_labels_are_shares(home, tmp_path, name):
     assert "--labels" in made.import_command
 
 
+def test_the_source_may_be_named_through_a_link(home, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "link").symlink_to("source")
+    dataset = odd_dataset(source=str(tmp_path / "link"))
+    with pytest.raises(RequestError, match="which 'odd' was imported from"):
+        check_place(tmp_path / "source" / "x.png", dataset)
+    assert check_place(tmp_path / "x.png", dataset) == (tmp_path / "x.png").resolve()
+
+
+def test_mixed_scans_of_a_split_show_no_other_split(home, tmp_path):
+    tiny = write_dataset(samples=60)
+    recipe = Augmentation((Step("mixup", p=1),))
+    export_augmented(tiny, recipe, "mixing", tmp_path / "out", variants=1, split="val")
+    blank = replace(tiny, images=np.where(np.arange(60)[:, None, None, None] < 36, 0, tiny.images).astype(np.uint8))
+    export_augmented(blank, recipe, "mixing", tmp_path / "blank", variants=1, split="val")
+    for path in sorted((tmp_path / "out").glob("*.png")):
+        assert path.read_bytes() == (tmp_path / "blank" / path.name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [
@@ -153,7 +172,7 @@ def test_mixed_labels_are_shares(home, tmp_path, name):
         ("file", "file is a file; name a folder"),
         ("nowhere/out", "nowhere is not there; make it"),
         ("source/images/new", "which 'odd' was imported from and which is never written to"),
-        ("source", "is not empty"),
+        ("source", "which 'odd' was imported from and which is never written to"),
         ("home/datasets/new", "which medwb keeps for itself"),
         ("home/datasets/odd/new", "which medwb keeps for itself"),
         ("home/runs/new", "which medwb keeps for itself"),

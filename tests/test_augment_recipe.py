@@ -1,6 +1,7 @@
 """Recipes: what is checked, and that files, addresses and the store give back what was put in."""
 
 import base64
+import errno
 import json
 import zlib
 from dataclasses import replace
@@ -22,6 +23,7 @@ from medwb.augment import (
     save_augmentation,
 )
 from medwb.augment.recipe import MAX_STEPS
+from medwb.augment.store import MAX_BYTES, load_recipe, read_recipe
 from medwb.errors import RequestError
 from medwb.params import OneOf
 from medwb.paths import augmentations_dir
@@ -303,7 +305,7 @@ def test_an_unknown_name_gets_a_hint(home):
     ("content", "message"),
     [
         (b"steps: []\n#" + b"x" * 2_000_000, "larger than 400,000 bytes"),
-        (b"\xff\xfe\x00s", "cannot be read"),
+        (b"\xff\xfe\x00s", "is no text in UTF-8"),
         (b"steps: [", "is no readable YAML"),
         (b"steps:\n- transform: rotate\n  p: 2", "p=2 is out of range"),
     ],
@@ -317,3 +319,37 @@ def test_damaged_files_are_named(home, content, message):
     assert str(path) in str(raised.value)
     assert message in str(raised.value)
     assert "broken" in augmentation_names()
+    with pytest.raises(RequestError, match="augmentation 'broken' exists; choose another name, or replace it"):
+        save_augmentation("broken", ODD)
+    assert path.read_bytes() == content
+    save_augmentation("broken", ODD, replace=True)
+    assert open_augmentation("broken") == ODD
+
+
+def test_what_cannot_be_written_is_one_line(home, monkeypatch):
+    (augmentations_dir() / "mine.yaml").mkdir(parents=True)
+    with pytest.raises(RequestError, match="'mine' exists; choose another name, or replace it"):
+        save_augmentation("mine", ODD)
+    with pytest.raises(RequestError, match=r"mine\.yaml cannot be written \(it is no regular file\)"):
+        save_augmentation("mine", ODD, replace=True)
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("medwb.augment.store.write_text", full)
+    with pytest.raises(RequestError, match=r"other\.yaml cannot be written \(No space left on device\)"):
+        save_augmentation("other", ODD)
+
+
+def test_recipes_are_read_alike_from_everywhere(tmp_path):
+    text = ODD.to_yaml()
+    assert read_recipe(text.encode(), "a file") == read_recipe(text.encode("utf-8-sig"), "a file") == ODD
+    (tmp_path / "one.yaml").write_text(text, encoding="utf-8")
+    assert load_recipe(tmp_path / "one.yaml") == ODD
+    padded = text.encode() + b"#" * (MAX_BYTES - len(text.encode()))
+    with pytest.raises(RequestError, match=r"a file has 3.* characters; a recipe has at most 100,000"):
+        read_recipe(padded, "a file")
+    with pytest.raises(RequestError, match="a file is larger than 400,000 bytes, which no recipe is"):
+        read_recipe(padded + b"#", "a file")
+    with pytest.raises(RequestError, match="is no file; write the recipe into a YAML file"):
+        load_recipe(tmp_path)

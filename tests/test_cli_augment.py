@@ -9,14 +9,28 @@ import time
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import finish_run, write_dataset
 
-from medwb.augment import PRESETS, TRANSFORMS, Augmentation, Pool, Step, augment_samples, open_augmentation
-from medwb.augment.preservation import CAVEAT, open_preservation
+from medwb.audit.cleaning import CLEANING_COLUMNS, Cleaning, open_cleaning, save_cleaning
+from medwb.augment import (
+    PRESETS,
+    TRANSFORMS,
+    Augmentation,
+    Pool,
+    Step,
+    augment_samples,
+    open_augmentation,
+    save_augmentation,
+)
+from medwb.augment.preservation import CAVEAT, Point, Preservation, Sweep, open_preservation
 from medwb.cli.augment import augment
+from medwb.cli.augment_report import verdicts
 from medwb.dataset import open_dataset
+from medwb.params import OneOf
 from medwb.runs import list_runs
+from medwb.statistics import Score
 
 COMMANDS = [command.name or command.callback.__name__ for command in augment.registered_commands]
 
@@ -166,10 +180,50 @@ def test_preview_is_a_contact_sheet_of_what_training_sees(home, medwb, tmp_path)
             cell = sheet[top : top + 128 : scale, left : left + 128 : scale]
             assert np.array_equal(cell, image[:side, :side, 0])
     status, text, err = medwb(*arguments, "--samples", 4)
+    assert (status, text) == (2, "")
+    assert f"--out {out} exists; give another name, or --replace it" in err
+    assert np.array_equal(cv2.imread(str(out), cv2.IMREAD_UNCHANGED), sheet)
+    status, text, err = medwb(*arguments, "--samples", 4, "--replace")
     assert status == 0, err
     assert "What was drawn" in text
     assert "warning: " in err
     assert f"written to {out}" in err
+
+
+def test_preview_shows_what_a_run_with_such_settings_sees(home, medwb, tmp_path):
+    tiny = write_dataset(samples=60)
+    gone = tiny.samples["id"][:30]
+    rows = [(key, "train", "exclude", "", np.nan, np.nan, "test", "not wanted") for key in gone]
+    table = pd.DataFrame(rows, columns=CLEANING_COLUMNS)
+    save_cleaning(Cleaning("tiny", tiny.fingerprint, "fewer", ("test",), ("train",), table))
+    save_augmentation("mixing", Augmentation((Step("mixup", p=1),)))
+    out = tmp_path / "sheet.png"
+    arguments = ["augment", "preview", "tiny", "-a", "mixing", "--out", out, "--draws", 1, "--json"]
+    settings = ["--cleaning", "fewer", "--size", 32, "--channels", 3]
+    status, text, err = medwb(*arguments, *settings, "--samples", 100)
+    assert status == 0, err
+    facts = json.loads(text)
+    assert (facts["cleaning"], facts["image_shape"]) == ("fewer", [32, 32, 3])
+    assert [row["id"] for row in facts["draws"]] == [f"{number:04d}.png" for number in range(30, 36)]
+    sheet = cv2.imread(str(out))
+    assert sheet.shape == (6 * 130 - 2, 2 * 130 - 2, 3)
+    pool = Pool.of(tiny, open_cleaning(tiny, "fewer").apply(tiny), (32, 32, 3))
+    made = augment_samples(pool, np.arange(30, 36), open_augmentation("mixing"), 0, 1).images
+    for row, image in enumerate(made):
+        assert np.array_equal(sheet[row * 130 : row * 130 + 128 : 4, 130:258:4], image)
+
+
+def test_preview_writes_nothing_into_a_source(home, medwb, csv_source):
+    status, _, err = medwb("import", csv_source, "--name", "scans")
+    assert status == 0, err
+    scan = next(csv_source.rglob("*.png"))
+    before = scan.read_bytes()
+    for place in (scan, csv_source / "new.png"):
+        status, out, err = medwb("augment", "preview", "scans", "-a", "study", "--out", place, "--replace")
+        assert (status, out) == (2, "")
+        assert "which 'scans' was imported from and which is never written to" in err
+    assert scan.read_bytes() == before
+    assert not (csv_source / "new.png").exists()
 
 
 def test_export_and_import(home, medwb, tmp_path):
@@ -265,10 +319,33 @@ def test_a_run_is_tested_along_each_slider(home, medwb, monkeypatch):
     status, out, err = medwb(*arguments, "-t", "rotate", "-t", "invert")
     assert status == 0, err
     assert "Labels harmed by what is drawn" in out
+    assert "Lower than unchanged" in out
+    assert "lower than unchanged: the 95 % interval of the paired difference" in err
     assert "edema, mass" in out
     assert "testing rotate, invert on" in err
     assert "48 validation scans, each step alone" in err
     assert f"note: {CAVEAT}" in err
+
+
+def test_a_step_is_judged_by_the_values_that_it_draws():
+    score = Score(0.9, 0.85, 0.95)
+    less = {True: Score(-0.1, -0.2, -0.05), False: Score(0, -0.1, 0.1)}
+    harm = {-90: False, 0: True, 45: False, 90: False}
+    points = tuple(
+        Point(value, {"mass": score}, {"mass": less[harmed]}, ("mass",) if harmed else ())
+        for value, harmed in harm.items()
+    )
+    one = Sweep("rotate", "degrees", (), {"border": "reflect"}, 45, {"mass": score}, points, 9, 0, {}, 1)
+    found = Preservation("run", (one,))
+    for setting, lost in (
+        ((-90, 90), ["mass"]),
+        (OneOf((-90, 90)), []),
+        (OneOf((0, 90)), ["mass"]),
+        (0, ["mass"]),
+        (45, []),
+    ):
+        (row,) = verdicts(found, [Step("rotate", {"degrees": setting})])
+        assert (row["harmed"], row["lower"]) == (lost, lost), setting
 
 
 def test_what_is_tested_by_itself(home, medwb, monkeypatch):
@@ -331,14 +408,18 @@ def test_a_trained_run_is_tested_with_its_own_network(home, medwb):
         (["save", "x", "--file", "nope.yaml"], "medwb: nope.yaml is no file"),
         (["save", "x", "--file", "."], "is no file"),
         (["save", "x", "--file", "bad.yaml"], "bad.yaml: step 1 (rotate): degrees=400 is out of range"),
-        (["save", "x", "--file", "bytes.yaml"], "bytes.yaml is no readable text"),
-        (["save", "x", "--file", "large.yaml"], "large.yaml is larger than 1,000,000 bytes"),
+        (["save", "x", "--file", "bytes.yaml"], "bytes.yaml is no text in UTF-8"),
+        (["save", "x", "--file", "large.yaml"], "large.yaml is larger than 400,000 bytes"),
         (["save", "x", "--file", "text.yaml"], "text.yaml holds no augmentation"),
         (["remove", "study"], "unknown saved augmentation 'study'"),
         (["preview", "tiy", "-a", "study", "--out", "x.png"], "unknown dataset 'tiy'; did you mean tiny?"),
         (["preview", "tiny", "-a", "stdy", "--out", "x.png"], "unknown augmentation 'stdy'"),
         (["preview", "tiny", "-a", "study", "--out", "x.jpg"], "--out x.jpg is no PNG file"),
         (["preview", "tiny", "-a", "study", "--out", "no/x.png"], "cannot write no/x.png"),
+        (["preview", "tiny", "-a", "study", "--out", "home/datasets/tiny/x.png"], "which medwb keeps for itself"),
+        (["preview", "tiny", "-a", "study", "--out", "there.png"], "--out there.png exists; give another name"),
+        (["preview", "tiny", "-a", "study", "--out", "x.png", "--channels", "2"], "--channels 2 is not possible"),
+        (["preview", "tiny", "-a", "study", "--out", "x.png", "--cleaning", "no"], "unknown cleaning"),
         (["preview", "tiny", "-a", "tint", "--out", "x.png"], "changes colours, and the scans are grey"),
         (
             ["preview", "tiny", "-a", "study", "--out", "x.png", "--ids", "0001"],
@@ -370,6 +451,7 @@ def test_a_wrong_request_is_one_line_and_status_2(home, medwb, tmp_path, monkeyp
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "large.yaml").write_text("#" * 1_000_001)
     (tmp_path / "text.yaml").write_text("hello")
+    (tmp_path / "there.png").touch()
     colour = next(entry.name for entry in TRANSFORMS if entry.colour)
     monkeypatch.setitem(PRESETS, "tint", Augmentation((Step(colour),)))
     arguments = [run.id if word == "RUN" else word for word in arguments]

@@ -43,6 +43,18 @@ def test_a_failed_replacement_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_writers_in_one_process_do_not_share_a_temporary_file(tmp_path):
+    path = tmp_path / "file.txt"
+    with replacing(path) as outer:
+        outer.write_text("outer")
+        with replacing(path) as inner:
+            inner.write_text("inner")
+        assert path.read_text() == "inner"
+        assert outer.read_text() == "outer"
+    assert path.read_text() == "outer"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_what_is_no_regular_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()

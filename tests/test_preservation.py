@@ -1,5 +1,8 @@
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -15,12 +18,10 @@ from medwb.augment.preservation import (
     Point,
     Preservation,
     Sweep,
-    every_step,
-    label_keeping_steps,
     measure_preservation,
     open_preservation,
 )
-from medwb.augment.sliders import magnitudes, sliders_of
+from medwb.augment.sliders import MOST_VALUES, every_step, label_keeping_steps, magnitudes, sliders_of
 from medwb.config import make_config
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
@@ -103,6 +104,8 @@ def test_the_figures_are_those_of_the_augmented_scans(measure, tiny):
     assert (neutral[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
     assert (table["harmed"] == (table["auc"] < table["base_low"])).all()
     assert table["harmed"].any()
+    assert (table["lower"] == (table["difference_high"] < 0)).all()
+    assert table["lower"].any()
 
 
 def test_the_same_seed_gives_the_same_and_scans_are_limited(measure):
@@ -158,9 +161,27 @@ def test_what_is_kept_is_strict_json_a_slider_each(measure, run):
     facts = json.loads((run.path / FILE).read_text(), parse_constant=refuse)
     assert facts["caveat"] == CAVEAT
     assert facts["sweeps"][0]["safe"] == list(first.sweeps[0].safe())
+    points = zip(facts["sweeps"][0]["points"], first.sweeps[0].points, strict=True)
+    assert all(point["lower"] == list(kept_point.lower) for point, kept_point in points)
     assert [path.name for path in run.path.iterdir() if "partial" in path.name] == []
     run.update_status(epoch=9)  # trained further: what was found is about another network
     assert open_preservation(run).sweeps == ()
+
+
+def test_tests_of_one_run_at_a_time_keep_each_others_sweeps(measure, run, monkeypatch):
+    both_have_read = threading.Barrier(2)
+
+    def slow(run: Run) -> Preservation:
+        found = open_preservation(run)
+        with suppress(threading.BrokenBarrierError):  # the second has to wait until the first has written
+            both_have_read.wait(0.3)
+        return found
+
+    monkeypatch.setattr("medwb.augment.preservation.open_preservation", slow)
+    names = ["gamma", "flip-up-down"]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda name: measure([Step(name)]), names))
+    assert {one.transform for one in open_preservation(run).sweeps} == set(names)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +274,18 @@ def test_mixing_steps_and_those_that_are_off_are_left_out():
     assert colour - grey == {entry.name for entry in TRANSFORMS if entry.colour}
 
 
+def test_a_label_is_lower_where_the_difference_is_certain():
+    base, unsure = Score(0.916, 0.854, 0.969), Score(0.93, 0.9, 0.95)
+    lost = {"a": Score(-0.047, -0.068, -0.027), "b": Score(-0.02, -0.05, 0.01), "c": Score(0.1, math.nan, math.nan)}
+    point = Point(1, {label: Score(0.868, 0.8, 0.93) for label in lost}, lost, ())
+    assert point.lower == ("a",)
+    one = Sweep("rotate", "degrees", (), {}, 1, {"a": base, "b": unsure, "c": base}, (point,), 9, 0, {}, 1)
+    (note,) = Preservation("run", (one, one)).notes()
+    assert note.startswith("a, c: the AUC without augmentation has an interval wider than 0.1")
+    assert note.endswith("see where the AUC is lower than unchanged")
+    assert Preservation("run", (replace(one, base={"b": unsure}),)).notes() == []
+
+
 def sweep(harmed: dict[float, tuple[str, ...]], neutral: float) -> Sweep:
     score = Score(0.5, 0.4, 0.6)
     points = tuple(Point(value, {"a": score, "b": score}, {}, lost) for value, lost in harmed.items())
@@ -317,6 +350,15 @@ def test_neutral_is_found_by_trying(step, param, neutral, quiet):
     (slider,) = (one for one in sliders_of([step], (64, 64, 1)) if one.param == param)
     assert slider.neutral == neutral
     assert slider.quiet == quiet
+
+
+def test_every_value_of_which_one_is_drawn_is_looked_at():
+    (slider,) = sliders_of([Step("rotate", {"degrees": OneOf((90, -3.7, 0.1, 90))})], (16, 16, 1))
+    assert {-3.7, 0.1, 90} <= set(slider.values)
+    many = tuple(float(value) for value in range(-100, 101))
+    (slider,) = sliders_of([Step("rotate", {"degrees": OneOf(many)})], (16, 16, 1))
+    assert {-100, 100} <= set(slider.values)
+    assert MOST_VALUES <= len(slider.values) <= MOST_VALUES + 12
 
 
 def test_a_number_that_does_nothing_has_no_slider():

@@ -22,9 +22,9 @@ from medwb.augment.apply import Pool, augment_samples
 from medwb.augment.recipe import Augmentation
 from medwb.dataset import Dataset, release_pages
 from medwb.errors import RequestError
-from medwb.gallery import png
 from medwb.images import Pixels
 from medwb.paths import audits_dir, augmentations_dir, datasets_dir, runs_dir
+from medwb.png import png
 from medwb.progress import Progress, no_progress
 from medwb.strict_json import dump_json
 
@@ -73,8 +73,9 @@ def export_augmented(
     Variant k of a scan is `<id>_<k>.png`, pixel for pixel what a training with that seed, at the dataset's size and
     channels, sees in epoch k. `labels.csv` has the columns `id` (the file), one a label (1, 0, blank for unknown, a
     share where scans were mixed), `split`, and `group`: the patient, or the scan itself where that is not known, so
-    that its variants stay in one split when the folder is imported. `provenance.json` names dataset, fingerprint,
-    recipe, seed and version. The folder appears whole or not at all.
+    that its variants stay in one split when the folder is imported. Scans are mixed with others of their own split,
+    so that no split shows through in another. `provenance.json` names dataset, fingerprint, recipe, seed and version.
+    The folder appears whole or not at all.
 
     Args:
         dataset: What is augmented; nothing of it is changed.
@@ -157,8 +158,8 @@ def _safe(stem: str) -> str:
 
 def _checked(out: Path, dataset: Dataset) -> Path:
     """The folder to write, every link followed. Raises RequestError where nothing may be written."""
+    target = check_place(out, dataset)
     try:
-        target = out.expanduser().resolve()
         if target.exists() and not target.is_dir():
             raise RequestError(f"{out} is a file; name a folder that is not there yet")
         if target.is_dir() and any(target.iterdir()):
@@ -167,18 +168,31 @@ def _checked(out: Path, dataset: Dataset) -> Path:
             raise RequestError(f"the folder {target.parent} is not there; make it, or name another place")
     except (OSError, RuntimeError) as error:
         raise RequestError(f"cannot write to {out} ({error}); name another folder") from None
+    return target
+
+
+def check_place(out: Path, dataset: Dataset) -> Path:
+    """Where a file or folder may be written that is made from a dataset: `out`, every link followed.
+
+    Raises:
+        RequestError: It lies in what medwb keeps, or in what the dataset was imported from.
+    """
+    try:
+        target = out.expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise RequestError(f"cannot write to {out} ({error}); name another place") from None
     managed = [place().resolve() for place in (datasets_dir, audits_dir, runs_dir, augmentations_dir)]
     own = [dataset.path.resolve()] if dataset.path else []
     for place in (*managed, *own):
         if target.is_relative_to(place):
-            raise RequestError(f"{out} lies in {place}, which medwb keeps for itself; name a folder elsewhere")
+            raise RequestError(f"{out} lies in {place}, which medwb keeps for itself; name a place elsewhere")
     source = Path(dataset.source)
     if source.is_absolute():
-        source = source.parent if source.suffix.lower() == ".csv" else source
+        source = (source.parent if source.suffix.lower() == ".csv" else source).resolve()
         if target.is_relative_to(source):
             raise RequestError(
                 f"{out} lies in {source}, which {dataset.name!r} was imported from and which is never written to; "
-                "name a folder elsewhere"
+                "name a place elsewhere"
             )
     return target
 

@@ -4,6 +4,7 @@ It asks what this network tolerates, not what a radiologist would: a network tha
 may lose a finding that is plain to see, and one that leans on a marker at the edge may lose it with the marker.
 """
 
+import fcntl
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,10 @@ import pandas as pd
 from medwb.augment.apply import Pool, augment_samples
 from medwb.augment.recipe import Augmentation, Step
 from medwb.augment.sliders import sliders_of
-from medwb.augment.transform import TRANSFORMS
 from medwb.config import input_shape
 from medwb.dataset import Dataset, release_pages
 from medwb.errors import RequestError
-from medwb.images import Pixels, to_shape
+from medwb.images import Pixels
 from medwb.metrics import evaluate
 from medwb.params import plain
 from medwb.paths import write_text
@@ -41,6 +41,11 @@ FILE = "preservation.json"
 _SCANS, _WEIGHTINGS = 128, 64  # scans, and weightings, that are worked on at a time
 
 _CHANCE = 0.5  # the AUC of a coin
+_WIDE = 0.1
+_HIDDEN = (
+    f"the AUC without augmentation has an interval wider than {_WIDE:g}, and a loss inside of it does not count as "
+    "harm; see where the AUC is lower than unchanged"
+)
 
 Floats = npt.NDArray[np.float64]
 Scores = Callable[[Pixels], npt.NDArray[np.float32]]
@@ -60,6 +65,14 @@ class Point(NamedTuple):
     auc: dict[str, Score]
     difference: dict[str, Score]
     harmed: tuple[str, ...]
+
+    @property
+    def lower(self) -> tuple[str, ...]:
+        """Labels whose AUC is lower than unchanged: the 95 % interval of `difference` lies below 0.
+
+        Where positives are few, a label can be lower for certain and yet not harmed.
+        """
+        return tuple(label for label, lost in self.difference.items() if lost.high < 0)
 
 
 @dataclass(frozen=True)
@@ -123,6 +136,7 @@ class Sweep:
                 "auc": _plain_scores(point.auc),
                 "difference": _plain_scores(point.difference),
                 "harmed": list(point.harmed),
+                "lower": list(point.lower),
             }
             for point in self.points
         ]
@@ -150,7 +164,7 @@ class Preservation:
         """One row a slider, position and label.
 
         Columns: `transform`, `param`, `value`, `label`; `auc`, `base` (the AUC without augmentation) and
-        `difference` (paired), each with its 95 % interval, `low` and `high`, `base_low`, ...; `harmed`.
+        `difference` (paired), each with its 95 % interval, `low` and `high`, `base_low`, ...; `harmed` and `lower`.
         """
         names = ("", "_low", "_high")
         rows = []
@@ -161,34 +175,25 @@ class Preservation:
                     row |= dict(zip(("auc", "low", "high"), point.auc[label], strict=True))
                     row |= dict(zip((f"base{name}" for name in names), base, strict=True))
                     row |= dict(zip((f"difference{name}" for name in names), point.difference[label], strict=True))
-                    rows.append(row | {"harmed": label in point.harmed})
+                    rows.append(row | {"harmed": label in point.harmed, "lower": label in point.lower})
         return pd.DataFrame(rows)
 
     def notes(self) -> list[str]:
         """What a reader must know, a sentence each."""
         left_out = {label: why for one in self.sweeps for label, why in one.left_out.items()}
-        blind = {label: base for one in self.sweeps for label, base in one.base.items() if base.low <= _CHANCE}
+        bases = [(label, base) for one in self.sweeps for label, base in one.base.items()]
+        blind = {label: base for label, base in bases if base.low <= _CHANCE}
+        unsure = dict.fromkeys(label for label, base in bases if base.high - base.low > _WIDE)
+        names = ", ".join(label for label in unsure if label not in blind)
         return [
             *(f"{label} is left out: {why}" for label, why in left_out.items()),
             *(f"{label} cannot be harmed: the run hardly tells it apart, AUC {auc}" for label, auc in blind.items()),
+            *([f"{names}: {_HIDDEN}"] if names else []),
         ]
 
     def describe(self) -> dict[str, Any]:
         """As JSON holds it."""
         return {"run": self.run, "caveat": CAVEAT, "sweeps": [one.describe() for one in self.sweeps]}
-
-
-def label_keeping_steps(augmentation: Augmentation) -> tuple[list[Step], list[str]]:
-    """The active steps of an augmentation whose scans keep their own labels, and why others are left out."""
-    mixing = [step.transform for step in augmentation.active if step.entry.family == "mix"]
-    notes = [f"{name} is left out: it mixes labels with scans, so there is no answer to keep" for name in mixing]
-    return [step for step in augmentation.active if step.entry.family != "mix"], notes
-
-
-def every_step(shape: tuple[int, int, int]) -> list[Step]:
-    """Every transform that suits scans of this (height, width, channels), as it is by default."""
-    fitting = [entry for entry in TRANSFORMS if shape[2] == 3 or not entry.colour]
-    return [Step(entry.name) for entry in fitting if entry.family != "mix"]
 
 
 def measure_preservation(
@@ -208,8 +213,8 @@ def measure_preservation(
     numbers at one of about nine positions: the neutral one, both ends, and the ends of what the step draws. The run
     scores them, and each label's ROC AUC is set beside that of the same scans unchanged, on the same bootstrap
     replicates of whole groups. A label is harmed where its AUC is below the lower end of the 95 % interval of the
-    unchanged AUC. What is found is kept in the run's folder, `preservation.json`, in place of earlier tests of the
-    same sliders.
+    unchanged AUC, and lower where the interval of the difference lies below 0. What is found is kept in the run's
+    folder, `preservation.json`, in place of earlier tests of the same sliders.
 
     Args:
         run: A run whose network was exported.
@@ -250,7 +255,7 @@ def measure_preservation(
     before = {label: interval(column[0], column[1:]) for label, column in base.items()}
     sweeps = []
     for slider in sliders:
-        points = tuple(bench.point(value, slider.at(value), base, report) for value in slider.values)
+        points = tuple(bench.point(value, slider.at(value), base, before, report) for value in slider.values)
         facts = (slider.step.transform, slider.param, slider.quiet, slider.settings, slider.neutral)
         sweeps.append(Sweep(*facts, before, points, len(bench.part), seed, bench.left_out, epoch))
     result = Preservation(run.id, tuple(sweeps))
@@ -279,17 +284,19 @@ def open_preservation(run: Run) -> Preservation:
 
 
 def _keep(run: Run, new: Preservation) -> None:
-    """Write what was found, in place of earlier tests of the same sliders."""
+    """Write what was found, in place of earlier tests of the same sliders, under the run's lock."""
 
     def key(one: Sweep) -> tuple[str, str, str]:
         return one.transform, one.param, json.dumps(one.settings, sort_keys=True)
 
-    try:
-        kept = {key(one): one for one in open_preservation(run).sweeps}
-    except RequestError:
-        kept = {}
-    kept |= {key(one): one for one in new.sweeps}
-    write_text(run.path / FILE, dump_json(Preservation(run.id, tuple(kept.values())).describe()) + "\n")
+    with (run.path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a page and a command line may test one run at a time
+        try:
+            kept = {key(one): one for one in open_preservation(run).sweeps}
+        except RequestError:
+            kept = {}
+        kept |= {key(one): one for one in new.sweeps}
+        write_text(run.path / FILE, dump_json(Preservation(run.id, tuple(kept.values())).describe()) + "\n")
 
 
 class _Bench:
@@ -315,16 +322,22 @@ class _Bench:
             )
         drawn = bootstrap_weights(part.samples["group"].to_numpy(str), draws)
         self._weights = np.vstack([np.ones((1, len(part)), np.uint16), drawn])
-        self._shape, self._seed, self._scores = input_shape(run.config, dataset), seed, scores
-        images = part.images
-        self._pool = Pool(part.rows, part.labels, lambda where: to_shape(images[part.rows[where]], self._shape))
+        self._seed, self._scores = seed, scores
+        self._pool = Pool.of(part, shape=input_shape(run.config, dataset))
 
-    def point(self, value: float, step: Step, base: Mapping[str, Floats], report: Callable[[int], None]) -> Point:
-        """Score the scans after a step, and compare."""
+    def point(
+        self,
+        value: float,
+        step: Step,
+        base: Mapping[str, Floats],
+        before: Mapping[str, Score],
+        report: Callable[[int], None],
+    ) -> Point:
+        """Score the scans after a step, and compare with the AUC before in each replicate and in its interval."""
         auc = self.auc(step, report)
         found = {label: interval(column[0], column[1:]) for label, column in auc.items()}
         lost = {label: paired_difference(column, base[label]) for label, column in auc.items()}
-        harmed = [label for label, now in found.items() if now.value < interval(base[label][0], base[label][1:]).low]
+        harmed = [label for label, now in found.items() if now.value < before[label].low]
         return Point(value, found, lost, tuple(harmed))
 
     def auc(self, step: Step | None, report: Callable[[int], None]) -> dict[str, Floats]:

@@ -6,13 +6,14 @@
      "seed": seed of the run,
      "epochs": {head: epochs, the one under way included},
      "scans": scans handed to the networks, over all epochs and heads; the partners of mixed ones are not counted,
-     "steps": [{"step": {"transform", "p", and its settings}, "applied": scans that it changed,
+     "steps": [{"step": {"transform", "p", and its settings}, "applied": scans that it was applied to,
                 "drawn": {parameter: {"edges": [n + 1 numbers] or "values": [n numbers], "counts": [n numbers]}}}],
      "examples": [ids of the samples in receipt.png]}
 
 `edges` are the limits of n bins, each with its lower limit and the last with both; `values` are what was drawn
-exactly. Counts are of the scans that the step changed, so they sum to `applied`. `receipt.png` has the first samples
-of the first epoch: as they are above, as the network received them below.
+exactly. Counts are of the scans that the step was applied to, so they sum to `applied`; a scan to which a pad by
+nothing was applied is as it was. `receipt.png` has the first samples of the first epoch: as they are above, as the
+network received them below.
 """
 
 import json
@@ -30,6 +31,7 @@ from medwb.errors import RequestError
 from medwb.images import Pixels, resize
 from medwb.params import OneOf, Param, Setting
 from medwb.paths import replacing, write_text
+from medwb.png import png
 from medwb.strict_json import dump_json
 
 if TYPE_CHECKING:
@@ -87,11 +89,11 @@ class Histogram:
 
 @dataclass
 class StepCount:
-    """What one step did.
+    """What one step was applied to.
 
     Attributes:
         step: The step.
-        applied: Scans that it changed.
+        applied: Scans that it was applied to, whether that changed them or not.
         drawn: A histogram a parameter.
     """
 
@@ -188,7 +190,7 @@ def read_receipt(values: Any) -> Receipt:
     receipt.epochs = {str(head): _count(number) for head, number in epochs.items()}
     receipt.scans, receipt.examples = _count(values["scans"]), list(examples)
     if any(mine.applied > receipt.scans for mine in steps):
-        raise ValueError("a step changed more scans than there were")
+        raise ValueError("a step was applied to more scans than there were")
     return receipt
 
 
@@ -252,9 +254,5 @@ def example_strip(before: Pixels, after: Pixels) -> Pixels:
 
 def save_examples(folder: Path, before: Pixels, after: Pixels) -> None:
     """Write `example_strip` into a run's folder, in one step."""
-    import cv2
-
-    picture = example_strip(before, after)
-    _, encoded = cv2.imencode(".png", picture[:, :, ::-1] if picture.shape[2] == 3 else picture)
     with replacing(folder / EXAMPLES_FILE) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+        temporary.write_bytes(png(example_strip(before, after)))

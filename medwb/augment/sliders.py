@@ -1,4 +1,4 @@
-"""Which sliders of a transform are worth moving, where they do nothing, and which positions to look at."""
+"""Which steps can be tested, which of their sliders are worth moving, and which positions to look at."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medwb.augment.apply import apply, draw
-from medwb.augment.recipe import Augmentation, Step
+from medwb.augment.recipe import PROBABILITY, Augmentation, Step
+from medwb.augment.transform import TRANSFORMS
 from medwb.images import Pixels
-from medwb.params import Param, Setting, ends, plain
+from medwb.params import OneOf, Param, Setting, ends, plain
 
-PROBABILITY = "p"
-"""The slider of a step that has no number: scans are left alone at 0, all changed at 1."""
+MOST_VALUES = 20
+"""Of a setting that draws one of some values: so many of them are looked at, the ends among them."""
 
 _POSITIONS = 8  # beside the neutral one
 _NEAR = 0.03  # of the range: positions that are not worth telling apart
@@ -31,7 +32,7 @@ class Slider(NamedTuple):
 
     Attributes:
         step: The step.
-        param: Name of the number, or "p" for a step that has none.
+        param: Name of the number, or "p" for a step that has none: scans are left alone at 0, all changed at 1.
         quiet: The step's other numbers that were moved to where they do nothing. The rest stand as the step has them.
         settings: The step's other settings, as JSON holds them.
         neutral: The position that changes a scan least; where all change it much the same, the middle of what the
@@ -48,9 +49,22 @@ class Slider(NamedTuple):
 
     def at(self, value: float) -> Step:
         """The step with the slider at a position, applied to every scan."""
-        if self.param == PROBABILITY:
+        if self.param == PROBABILITY.name:
             return replace(self.step, p=value)
         return replace(self.step, settings={**self.step.settings, self.param: value}, p=1)
+
+
+def label_keeping_steps(augmentation: Augmentation) -> tuple[list[Step], list[str]]:
+    """The active steps of an augmentation whose scans keep their own labels, and why others are left out."""
+    mixing = [step.transform for step in augmentation.active if step.entry.family == "mix"]
+    notes = [f"{name} is left out: it mixes labels with scans, so there is no answer to keep" for name in mixing]
+    return [step for step in augmentation.active if step.entry.family != "mix"], notes
+
+
+def every_step(shape: tuple[int, int, int]) -> list[Step]:
+    """Every transform that suits scans of this (height, width, channels), as it is by default."""
+    fitting = [entry for entry in TRANSFORMS if shape[2] == 3 or not entry.colour]
+    return [Step(entry.name) for entry in fitting if entry.family != "mix"]
 
 
 def sliders_of(steps: Sequence[Step], shape: Shape) -> list[Slider]:
@@ -75,7 +89,7 @@ def sliders_of(steps: Sequence[Step], shape: Shape) -> list[Slider]:
 def _whole(step: Step) -> Slider:
     """The slider of a step without numbers."""
     settings = {name: plain(value) for name, value in step.settings.items()}
-    return Slider(step, PROBABILITY, (), settings, 0.0, [0.0, 1.0])
+    return Slider(step, PROBABILITY.name, (), settings, 0.0, [0.0, 1.0])
 
 
 def _numbers(step: Step, shape: Shape) -> Iterator[Slider]:
@@ -91,7 +105,16 @@ def _numbers(step: Step, shape: Shape) -> Iterator[Slider]:
         own: Setting = step.settings[param.name]  # type: ignore[assignment]
         least = _least(base, param, own, shape)
         settings = {name: plain(value) for name, value in base.settings.items() if name != param.name}
-        yield Slider(base, param.name, tuple(quiet), settings, float(least), magnitudes(param, least, ends(own)))
+        yield Slider(base, param.name, tuple(quiet), settings, float(least), magnitudes(param, least, _own(own)))
+
+
+def _own(setting: Setting) -> Sequence[float]:
+    """What a step draws: its values, or the ends of its range."""
+    if not isinstance(setting, OneOf):
+        return ends(setting)
+    values = sorted(set(setting.values))
+    some = np.linspace(0, len(values) - 1, min(len(values), MOST_VALUES)).round().astype(int)
+    return [values[number] for number in some.tolist()]
 
 
 def _to_be_quiet(step: Step, name: str, neutral: Mapping[str, float], shape: Shape) -> dict[str, float]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medwb.cli.shared import AsJson, DatasetName, RunId, group
+from medwb.cli.shared import AsJson, DatasetName, RunId, group, number_text
 from medwb.errors import RequestError
 from medwb.terminal import print_json, print_table, rich_progress, say
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from medwb.audit.cleaning import Cleaning
     from medwb.augment import Step
     from medwb.dataset import Dataset
     from medwb.runs import Run
@@ -25,7 +26,6 @@ Seed = Annotated[int, typer.Option(help="The same seed draws the same.", min=0, 
 
 _SHEET_SIDE = 128  # pixels that a scan's long side has at least on a contact sheet
 _NEAREST = 3  # ids that a message names
-_MAX_BYTES = 1_000_000  # of a recipe's file
 
 
 @augment.command("list")
@@ -84,19 +84,10 @@ def save(
     json: AsJson = False,
 ) -> None:
     """Check a recipe and save it under a name."""
-    from medwb.augment import parse_yaml, save_augmentation
+    from medwb.augment import save_augmentation
+    from medwb.augment.store import load_recipe
 
-    if not file.is_file():
-        raise RequestError(f"{file} is no file; write the recipe into a YAML file, as `medwb augment show` prints it")
-    try:
-        with file.open("rb") as handle:
-            data = handle.read(_MAX_BYTES + 1)
-        text = data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file} is no readable text: {error}") from None
-    if len(data) > _MAX_BYTES:
-        raise RequestError(f"{file} is larger than {_MAX_BYTES:,} bytes, which no recipe is")
-    recipe = parse_yaml(text, str(file))
+    recipe = load_recipe(file)
     save_augmentation(name, recipe, replace)
     if json:
         return print_json({"saved": name, "digest": recipe.digest})
@@ -131,27 +122,43 @@ def preview(
     samples: Annotated[int, typer.Option(help="Scans, drawn by the seed.", min=1, max=100)] = 8,
     draws: Annotated[int, typer.Option(help="Pictures of each, one an epoch from the first.", min=1, max=100)] = 4,
     seed: Seed = 0,
+    cleaning: Annotated[
+        str, typer.Option(help='Name of a cleaning that a run learns under; "none" for none.')
+    ] = "none",
+    size: Annotated[
+        int | None, typer.Option(metavar="PX", help="Height and width that the network sees.", min=8, max=1024)
+    ] = None,
+    channels: Annotated[int | None, typer.Option(metavar="1|3", help="Grey or colour, for the network.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Put it in place of a file of that name.")] = False,
     json: AsJson = False,
 ) -> None:
     """Write a contact sheet: each scan as it is, and as a training sees it epoch by epoch."""
+    from medwb.audit.cleaning import open_cleaning
+    from medwb.audit.cleaning.changes import NO_CLEANING
     from medwb.augment import open_augmentation
     from medwb.augment.apply import FIRST_EPOCH
+    from medwb.augment.export import check_place
     from medwb.augment.preview import Scans, remaining
     from medwb.augment.preview import preview as preview_scans
     from medwb.dataset import open_dataset
-    from medwb.gallery import contact_sheet, png
+    from medwb.gallery import contact_sheet
     from medwb.paths import replacing
+    from medwb.png import png
 
     opened, recipe = open_dataset(dataset), open_augmentation(augmentation)
-    recipe.check(opened.image_shape, f"augmentation {augmentation!r}")
+    shape = _shape(opened, size, channels)
+    recipe.check(shape, f"augmentation {augmentation!r}")
     if out.suffix.lower() != ".png":
         raise RequestError(f"--out {out} is no PNG file; name one that ends in .png")
-    scans = Scans.of(opened, _positions(opened, ids, samples, seed))
+    target = check_place(out, opened)
+    if target.exists() and not replace:
+        raise RequestError(f"--out {out} exists; give another name, or --replace it")
+    clean = None if cleaning == NO_CLEANING else open_cleaning(opened, cleaning)
+    scans = Scans.of(opened, _positions(opened, clean, ids, samples, seed), cleaning=clean, shape=shape)
     grid = preview_scans(scans, recipe, seed, FIRST_EPOCH, draws)
-    cells = grid.cells.reshape(-1, *opened.image_shape)
-    sheet = contact_sheet(cells, 1 + draws, scale=max(1, _SHEET_SIDE // max(opened.image_shape[:2])))
+    sheet = contact_sheet(grid.cells.reshape(-1, *shape), 1 + draws, scale=max(1, _SHEET_SIDE // max(shape[:2])))
     try:
-        with replacing(out) as temporary:
+        with replacing(target) as temporary:
             temporary.write_bytes(png(sheet))
     except OSError as error:
         raise RequestError(f"cannot write {out} ({error.strerror}); give another --out") from error
@@ -163,8 +170,9 @@ def preview(
     warning = remaining(scans, recipe, seed, grid.epochs).warning
     if json:
         facts = {"dataset": dataset, "augmentation": augmentation, "digest": recipe.digest, "seed": seed}
+        facts |= {"cleaning": cleaning, "image_shape": list(shape)}
         return print_json({"out": str(out), **facts, "draws": rows, "warning": warning})
-    cells_of = [[row["id"], str(row["epoch"]), row["drawn"], _percent(row["kept"])] for row in rows]
+    cells_of = [[row["id"], str(row["epoch"]), row["drawn"], number_text(row["kept"], ".0%")] for row in rows]
     print_table(["Scan", "Epoch", "What was drawn", "Kept"], cells_of)
     if warning:
         say(f"warning: {warning}")
@@ -249,7 +257,7 @@ def _steps_to_test(
 ) -> tuple[str, list["Step"], list[str]]:
     """What is tested, in words and as steps, and what is left out."""
     from medwb.augment import TRANSFORMS, Augmentation, Step, open_augmentation
-    from medwb.augment.preservation import every_step, label_keeping_steps
+    from medwb.augment.sliders import every_step, label_keeping_steps
     from medwb.config import input_shape
 
     if augmentation is not None and names:
@@ -269,15 +277,25 @@ def _steps_to_test(
     return what, steps, notes
 
 
-def _positions(dataset: "Dataset", ids: list[str] | None, samples: int, seed: int) -> "npt.NDArray[np.int64]":
-    """Where the scans named stand in the dataset, or some of its train split."""
+def _shape(dataset: "Dataset", size: int | None, channels: int | None) -> tuple[int, int, int]:
+    """(height, width, channels) that a network sees."""
+    if channels not in (None, 1, 3):
+        raise RequestError(f"--channels {channels} is not possible; use 1 or 3")
+    height, width, own = dataset.image_shape
+    return size or height, size or width, channels or own
+
+
+def _positions(
+    dataset: "Dataset", cleaning: "Cleaning | None", ids: list[str] | None, samples: int, seed: int
+) -> "npt.NDArray[np.int64]":
+    """Where the scans named stand in the dataset, or some of those that a run learns from."""
     import numpy as np
     import pandas as pd
 
+    from medwb.augment.preview import learned
+
     if not ids:
-        train = np.flatnonzero((dataset.samples["split"] == "train").to_numpy())
-        if not len(train):
-            raise RequestError(f"dataset {dataset.name!r} has no train split to draw from; name scans with --ids")
+        train = np.flatnonzero(learned(dataset, cleaning))
         return np.sort(np.random.default_rng(seed).choice(train, min(samples, len(train)), replace=False))
     names = [name.strip() for item in ids for name in item.split(",")]
     known = pd.Index(dataset.samples["id"])
@@ -288,7 +306,3 @@ def _positions(dataset: "Dataset", ids: list[str] | None, samples: int, seed: in
             way_out = f"did you mean {' or '.join(near)}?" if near else f"ids look like {', '.join(known[:_NEAREST])}"
             raise RequestError(f"unknown scan of {dataset.name} {name!r}; {way_out}")
     return places
-
-
-def _percent(share: float) -> str:
-    return "–" if share != share else f"{share:.0%}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from medwb.augment import TRANSFORMS, Step
 from medwb.augment.preservation import CAVEAT, Preservation
-from medwb.augment.sliders import PROBABILITY
+from medwb.augment.recipe import PROBABILITY
 from medwb.params import Choice, OneOf, Param, Setting, ends, plain
 from medwb.terminal import print_table, say
 
@@ -47,18 +47,19 @@ def show_transforms() -> None:
 
 def verdicts(found: Preservation, steps: Sequence[Step]) -> list[dict[str, Any]]:
     """One row a step and slider: `transform`, `param`, `unit`, what the step `draws`, the `safe` range, and the
-    labels that are `harmed` at a position inside of what it draws.
+    labels that are `harmed`, or whose AUC is `lower` than unchanged, at a position that it draws.
     """
     rows = []
     for step in steps:
         whole: Setting = (0.0, 1.0)
-        units = {param.name: param.unit for param in step.entry.params} or {PROBABILITY: ""}
+        units = {param.name: param.unit for param in step.entry.params} or {PROBABILITY.name: ""}
         for name, unit in units.items():
             setting = step.settings.get(name, whole)
             if (sweep := found.sweep(step, name)) is None or isinstance(setting, str):
                 continue
-            low, high = ends(setting)
-            harmed = {label for point in sweep.points if low <= point.value <= high for label in point.harmed}
+            drawn = [point for point in sweep.points if _draws(setting, point.value)]
+            harmed = {label for point in drawn for label in point.harmed}
+            lower = {label for point in drawn for label in point.lower}
             safe = sweep.safe()
             rows.append(
                 {
@@ -68,21 +69,33 @@ def verdicts(found: Preservation, steps: Sequence[Step]) -> list[dict[str, Any]]
                     "draws": plain(setting),
                     "safe": list(safe) if safe else None,
                     "harmed": [label for label in sweep.base if label in harmed],
+                    "lower": [label for label in sweep.base if label in lower],
                 }
             )
     return rows
+
+
+def _draws(setting: Setting, value: float) -> bool:
+    """Whether a value is one of those that a setting draws."""
+    if isinstance(setting, OneOf):
+        return value in setting.values
+    low, high = ends(setting)
+    return low <= value <= high
 
 
 def show_preservation(found: Preservation, steps: Sequence[Step], notes: Sequence[str]) -> None:
     """Print how far each slider may go, and what must be known."""
     rows = []
     for row in verdicts(found, steps):
-        drawn = "all scans" if row["param"] == PROBABILITY else _text(row["draws"], row["unit"])
+        drawn = "all scans" if row["param"] == PROBABILITY.name else _text(row["draws"], row["unit"])
         safe = "nowhere" if row["safe"] is None else _range(row["safe"], row["unit"])
-        rows.append([row["transform"], row["param"], drawn, safe, ", ".join(row["harmed"]) or "none"])
-    print_table(["Transform", "Slider", "What is drawn", "Safe", "Labels harmed by what is drawn"], rows)
+        lost = [", ".join(row[key]) or "none" for key in ("harmed", "lower")]
+        rows.append([row["transform"], row["param"], drawn, safe, *lost])
+    labels = ["Labels harmed by what is drawn", "Lower than unchanged"]
+    print_table(["Transform", "Slider", "What is drawn", "Safe", *labels], rows)
     scored = max((one.samples for one in found.sweeps), default=0)
     say(f"{scored:,} validation scans, each step alone; harmed: ROC AUC below the 95 % interval without augmentation")
+    say("lower than unchanged: the 95 % interval of the paired difference to the same scans unchanged is below 0")
     for note in (*notes, CAVEAT):
         say(f"note: {note}")
 
