@@ -40,10 +40,11 @@ check: env       ## lint, format and types
 	$(BIN)/mypy
 
 test: check      ## all tests (under 15 minutes on two cores)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow" -n auto
+	$(BIN)/pytest -m slow
 
 quick: env       ## the tests that take under a minute
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n auto
 
 format: env      ## put the code into its format
 	$(BIN)/ruff check --fix .

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import controls
+import loaders
 import streamlit as st
 
 FOLDER = Path(__file__).parent
 icon = str(FOLDER / "icon.png")  # a file, because browsers fetch named icons from the internet
 st.set_page_config(page_title="medwb", page_icon=icon, layout="wide", initial_sidebar_state=240)
+loaders.freeze_imports()
 
 files = sorted((FOLDER / "app_pages").glob("[0-9]*_*.py"))
 names = [file.stem.split("_", 1)[1] for file in files]

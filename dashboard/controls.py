@@ -152,10 +152,19 @@ def config_inputs(skip: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != fields[name].default}
 
 
-def config_input(name: str, field: FieldInfo) -> Any:
-    """The input that fits a field's type; its docstring is the help, None means "as the dataset"."""
-    label, key = name.replace("_", " ").capitalize(), f"config-{name}"
-    common: dict[str, Any] = {"key": key, "help": plain(field.description), "persist_state": "session"}
+def config_key(name: str) -> str:
+    """The key of the input for a field of RunConfig on the page Train."""
+    return f"config-{name}"
+
+
+def config_input(name: str, field: FieldInfo, key: str | None = None) -> Any:
+    """The input that fits a field's type; its docstring is the help, None means "as the dataset".
+
+    With a key it stands in the address under that name. Otherwise it is kept for the session, which pages share.
+    """
+    label = name.replace("_", " ").capitalize()
+    kept = {"bind": "query-params"} if key else {"persist_state": "session"}
+    common: dict[str, Any] = {"key": key or config_key(name), "help": plain(field.description), **kept}
     options, number, limits = _field_facts(field.annotation, list(field.metadata))
     if options:
         start = options.index(field.default)

@@ -11,25 +11,23 @@ from run_panel import run_title
 
 from medwb import plots
 from medwb.augment import Step
-from medwb.augment.panel import Spans, harmful_spans, label_of
-from medwb.augment.preservation import CAVEAT, Preservation, Sweep, measure_preservation
-from medwb.augment.preview import Scans, number_text
+from medwb.augment.panel import Spans, label_of, setting_text, spans_of
+from medwb.augment.preservation import CAVEAT, Preservation, measure_preservation
+from medwb.augment.preview import Scans
 from medwb.augment.recipe import PROBABILITY
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
 from medwb.plots.augment import preservation_lines
 from medwb.runs import Run, finished_runs
+from medwb.scoring import onnx_name
+
+_NO_RUN = "No finished run on this dataset has a network that can score scans here (model.onnx). Train one first."
 
 
 def _tested(run: Run) -> Preservation:
     """What was found of a run so far; nothing where the file cannot be read."""
     found = loaders.preservation(run.id, loaders.preservation_stamp(run.id))
     return Preservation(run.id) if isinstance(found, str) else found
-
-
-def _sweeps(found: Preservation, step: Step) -> list[Sweep]:
-    names = [*(param.name for param in step.entry.params), "p"]
-    return [one for name in names if (one := found.sweep(step, name)) is not None]
 
 
 def harmful(data: Dataset) -> tuple[Spans, str]:
@@ -44,11 +42,7 @@ def harmful(data: Dataset) -> tuple[Spans, str]:
     for run in sorted(finished_runs(data)[0], key=lambda run: loaders.preservation_stamp(run.id), reverse=True):
         if not loaders.preservation_stamp(run.id):
             break
-        if sweeps := _sweeps(_tested(run), step):
-            spans = {
-                one.param: harmful_spans([at.value for at in one.points], [bool(at.harmed) for at in one.points])
-                for one in sweeps
-            }
+        if spans := spans_of(_tested(run), step):
             return spans, run_title(run)
     return {}, ""
 
@@ -60,9 +54,10 @@ def labels(data: Dataset, scans: Scans, draws: Draws) -> None:
         "A trained run scores validation scans that are changed by the picked step alone, along each of its sliders. "
         f"Where a label's AUC falls out of its interval, the track turns red. {CAVEAT.capitalize()}."
     )
-    runs = {run.id: run for run in reversed(finished_runs(data)[0]) if (run.path / "status.json").exists()}
+    finished = finished_runs(data)[0]
+    runs = {run.id: run for run in reversed(finished) if (run.path / onnx_name(run.config, 0)).is_file()}
     if not runs or not recipe.steps:
-        text = "Add a step first." if runs else "No run on this dataset has finished yet. Train one first."
+        text = "Add a step first." if runs else _NO_RUN if finished else "No run on this dataset has finished yet."
         st.info(text, icon=":material/rule:")
         return
     step = recipe.steps[lab_recipe.number()]
@@ -93,24 +88,25 @@ def labels(data: Dataset, scans: Scans, draws: Draws) -> None:
 
 
 def _findings(data: Dataset, found: Preservation, step: Step) -> None:
-    sweeps = _sweeps(found, step)
+    params = (*step.entry.params, PROBABILITY)
+    sweeps = {param: one for param in params if (one := found.sweep(step, param.name)) is not None}
     if not sweeps:
         st.caption("This run has not been tested with this step as it is set now.")
         return
     colours = plots.label_colours(data.label_names)
-    for sweep in sweeps:
-        name = sweep.param
-        param = PROBABILITY if name == "p" else step.entry.param(name)
-        label = "Probability" if name == "p" else label_of(name)
-        safe = sweep.safe()
-        st.subheader(label)
-        if safe:
-            low, high = (controls.plain(number_text(end, param)) for end in safe)
-            st.write(f"No label is harmed from {low} to {high}, of the positions tested.")
+    for param, sweep in sweeps.items():
+        st.subheader("Probability" if param is PROBABILITY else label_of(param.name))
+        if safe := sweep.safe():
+            where = controls.plain(setting_text(safe, param))
+            st.write(f"No label is harmed from {where}, of the positions tested.")
         else:
             st.write("A label is harmed even where the step changes least.")
         table = replace(found, sweeps=(sweep,)).table()
         figure = preservation_lines(table, colours, param.unit, sweep.neutral)
-        st.plotly_chart(figure, key=f"lab-labels-{name}")
+        st.plotly_chart(figure, key=f"lab-labels-{param.name}")
+    st.caption(
+        "Crosses: harmed, the AUC is below the interval that it has without the step. Triangles: not harmed, but the "
+        "AUC is lower than without the step on the same scans."
+    )
     for note in found.notes():
         st.caption(controls.plain(note))

@@ -1,21 +1,20 @@
 """Pictures that follow the slider, and the ordinary sliders that may stand in for it."""
 
-import gc
 from functools import partial
 from typing import Any
 
 import controls
 import lab_labels
 import lab_recipe
-import numpy as np
 import pandas as pd
 import streamlit as st
 from lab_scans import Draws
 
 from medwb.augment import Augmentation
-from medwb.augment.panel import LAB_JS, Spans, frame
+from medwb.augment.panel import LAB_JS, Spans, frame, harm_text
 from medwb.augment.panel import controls as step_controls
-from medwb.augment.preview import Grid, Scans, percent, preview
+from medwb.augment.preview import Grid, Scans, left_text, preview
+from medwb.augment.recipe import PROBABILITY
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
 from medwb.gallery import contact_sheet, enlarge
@@ -23,11 +22,6 @@ from medwb.gallery import contact_sheet, enlarge
 _KEY = "lab-live"
 _SERIAL, _NOTE, _SETTLED = "lab-serial", "lab-note", "lab-settled"
 _PICTURE = 128  # pixels a side that a picture is enlarged to where the browser does not
-
-# Streamlit collects all garbage after each run, that of a fragment too: a tenth of a second with the many objects
-# that are imported. These stay for good, and are looked at no more.
-gc.collect()
-gc.freeze()
 
 _component = st.components.v2.component("medwb_lab", js=LAB_JS.read_text(encoding="utf-8"))
 
@@ -47,10 +41,10 @@ def grid(data: Dataset, scans: Scans, draws: Draws) -> None:
         help="Ordinary sliders and one picture, which changes when you let go.",
     )
     with body:
-        if ordinary:
-            _plain(scans, draws)
-            return
         harmful, run = lab_labels.harmful(data)
+        if ordinary:
+            _plain(scans, draws, harmful)
+            return
         _live(scans, draws, harmful)
         if any(harmful.values()):
             st.caption(f"Red: where {controls.plain(run)} recognises a label less well.")
@@ -94,7 +88,7 @@ def _take() -> None:
         st.session_state[_NOTE] = str(error)
 
 
-def _plain(scans: Scans, draws: Draws) -> None:
+def _plain(scans: Scans, draws: Draws, harmful: Spans) -> None:
     """The same with ordinary sliders and pictures."""
     recipe, here = lab_recipe.current(), lab_recipe.number()
     if recipe.steps:
@@ -107,6 +101,9 @@ def _plain(scans: Scans, draws: Draws) -> None:
             key = f"lab-{here}-{step.transform}-{name}"
             with columns[position % len(columns)]:
                 controls.setting_input(step, name, key, lab_recipe.attempt(partial(_set, here, name, key)))
+                if spans := harmful.get(name):
+                    param = PROBABILITY if name == PROBABILITY.name else entry.param(name)
+                    st.caption(f":material/warning: {controls.plain(harm_text(spans, param))}")
     _sheet(preview(scans, recipe, *draws))
 
 
@@ -133,5 +130,5 @@ def _sheet(grid: Grid) -> None:
     st.dataframe(pd.DataFrame({"Scan": list(grid.scans.ids)} | words), hide_index=True, height="content")
 
 
-def _said(text: str, left: float) -> str:
-    return text if np.isnan(left) else f"{text}; {percent(left)} left"
+def _said(text: str, kept: float) -> str:
+    return "; ".join(part for part in (text, left_text(kept)) if part)

@@ -19,17 +19,16 @@ from medwb.augment import (
     augmentation_names,
     from_token,
     open_augmentation,
-    parse_yaml,
     remove_augmentation,
     save_augmentation,
 )
 from medwb.augment.panel import changed
+from medwb.augment.store import read_recipe
 from medwb.errors import RequestError
 
 _RECIPE, _NAME, _STEP, _WRITTEN, _ERROR, _DONE = (
     f"lab-{key}" for key in ("recipe", "name", "step", "written", "error", "done")
 )
-_MAX_BYTES = 1_000_000
 
 
 def current() -> Augmentation:
@@ -133,13 +132,7 @@ def upload(key: str) -> None:
     file = st.session_state.get(key)
     if file is None:
         return
-    if file.size > _MAX_BYTES:
-        raise RequestError(f"{file.name} has {file.size:,} bytes; a recipe has at most {_MAX_BYTES:,}")
-    try:
-        text = file.getvalue().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{file.name} is no text in UTF-8: {error}") from None
-    recipe = parse_yaml(text, file.name)
+    recipe = read_recipe(file.getvalue(), file.name)
     put(recipe, _name_of(recipe) or "")
     pick(0)
 
@@ -166,37 +159,32 @@ def add(transform: str | None) -> None:
     """Add a transform with its defaults: at the end, before what mixes finished scans."""
     if not transform:
         return
-    steps, step = list(current().steps), Step(transform)
-    place = len(steps)
-    if step.entry.family != "mix":
-        place = sum(one.entry.family != "mix" for one in steps)
-    put(replace(current(), steps=(*steps[:place], step, *steps[place:])))
-    pick(place)
+    step = Step(transform)
+    longer = current().inserted(step)
+    put(longer)
+    pick(next(place for place, one in enumerate(longer.steps) if one is step))
 
 
 @attempt
 def move(by: int) -> None:
     """Move the picked step up (-1) or down (1)."""
-    steps, here = list(current().steps), number()
-    there = min(max(here + by, 0), len(steps) - 1)
-    steps.insert(there, steps.pop(here))
-    put(replace(current(), steps=tuple(steps)))
-    pick(there)
+    here, last = number(), len(current().steps) - 1
+    put(current().moved(here, by))
+    pick(min(max(here + by, 0), last))
 
 
 @attempt
 def duplicate() -> None:
     """Put a second one like the picked step behind it."""
-    steps, here = list(current().steps), number()
-    put(replace(current(), steps=(*steps[: here + 1], steps[here], *steps[here + 1 :])))
+    here = number()
+    put(current().duplicated(here))
     pick(here + 1)
 
 
 @attempt
 def remove_step() -> None:
     """Take the picked step out."""
-    steps, here = list(current().steps), number()
-    put(replace(current(), steps=(*steps[:here], *steps[here + 1 :])))
+    put(current().without(number()))
 
 
 @attempt

@@ -9,8 +9,10 @@ import numpy.typing as npt
 import streamlit as st
 from run_panel import run_title
 
+from medwb.architectures import ARCHITECTURES
 from medwb.augment.apply import FIRST_EPOCH
 from medwb.augment.preview import Scans, hardest, telling
+from medwb.config import RunConfig
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
 from medwb.runs import finished_runs
@@ -18,6 +20,10 @@ from medwb.runs import finished_runs
 _WAYS = ("At random", "By label", "By id", "Hardest of a run")
 _ANSWERS = {"positive": 1.0, "negative": 0.0, "unknown": np.nan}
 _MOST_SEED = 2**31 - 1
+_MOST_BYTES = 64_000_000  # of pixels in a grid: 4 scans in colour, 1,024 pixels a side, in 4 epochs
+
+SEEN = ("image_size", "channels", "cleaning")
+"""Settings of a run that decide how it sees scans; in the address under their names."""
 
 
 class Draws(NamedTuple):
@@ -39,20 +45,34 @@ def draws() -> Draws:
     return Draws(seed, epoch, count)
 
 
-def choose(data: Dataset) -> Scans | None:
-    """The scans that somebody asks for; None, with what to do about it, where there is none."""
+def view(data: Dataset) -> loaders.Seen:
+    """How a run would see the scans. Raises RequestError."""
+    st.caption("As a run with these settings sees them:")
+    places = [*st.columns(2), st.container()]
+    values = {}
+    for place, name in zip(places, SEEN, strict=True):
+        with place:
+            values[name] = controls.config_input(name, RunConfig.model_fields[name], name)
+    return loaders.seen(data, RunConfig(dataset=data.name, architecture=next(iter(ARCHITECTURES)).name, **values))
+
+
+def choose(data: Dataset, view: loaders.Seen, draws: Draws) -> Scans | None:
+    """The scans that somebody asks for; None, with what to do about it, where there is none. Raises RequestError."""
+    learned = loaders.learned(data, view)
     count = st.number_input("Scans", 1, 8, 4, 1, key="rows", bind="query-params")
     way = st.selectbox("Chosen", _WAYS, key="scans", bind="query-params")
-    positions = _WAY[way](data, count)
+    positions = _WAY[way](data, learned, count)
     if not len(positions):
         return None
-    return loaders.scans(data.name, data.fingerprint, tuple(positions.tolist()))
-
-
-def _train(data: Dataset) -> npt.NDArray[np.bool_]:
-    """The samples that training would augment; all where there is no train split."""
-    train = (data.samples["split"] == "train").to_numpy()
-    return train if train.any() else np.ones(len(data), bool)
+    height, width, channels = view.shape
+    if len(positions) * (1 + draws.count) * height * width * channels > _MOST_BYTES:
+        raise RequestError(
+            f"{len(positions)} scans of {height} x {width} pixels in {draws.count} epochs are too many to show at "
+            "once; choose fewer scans or epochs, or a smaller image size"
+        )
+    if others := int((~learned[positions]).sum()):
+        st.caption(f"{others} of them would not be learned from: another split, or taken out by the cleaning.")
+    return loaders.scans(data.name, data.fingerprint, tuple(positions.tolist()), view)
 
 
 def _shuffled(data: Dataset, candidates: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
@@ -65,22 +85,22 @@ def _shuffled(data: Dataset, candidates: npt.NDArray[np.bool_], count: int) -> n
     return telling(data, np.random.default_rng(another).permutation(np.flatnonzero(candidates)), count)
 
 
-def _at_random(data: Dataset, count: int) -> npt.NDArray[np.int64]:
-    return _shuffled(data, _train(data), count)
+def _at_random(data: Dataset, learned: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
+    return _shuffled(data, learned, count)
 
 
-def _by_label(data: Dataset, count: int) -> npt.NDArray[np.int64]:
+def _by_label(data: Dataset, learned: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
     label_column, answer_column = st.columns([2, 1.3])
     label = label_column.selectbox("Label", data.label_names, key="of-label", bind="query-params")
     answer = answer_column.selectbox("Is", list(_ANSWERS), key="of-answer", bind="query-params")
     values, wanted = data.labels[:, data.label_names.index(label)], _ANSWERS[answer]
-    found = _train(data) & (np.isnan(values) if np.isnan(wanted) else values == wanted)
+    found = learned & (np.isnan(values) if np.isnan(wanted) else values == wanted)
     if not found.any():
         st.info(f"No training scan is {answer} for this label.", icon=":material/filter_alt_off:")
     return _shuffled(data, found, count)
 
 
-def _by_id(data: Dataset, count: int) -> npt.NDArray[np.int64]:
+def _by_id(data: Dataset, learned: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
     text = st.text_input(
         "Ids", key="of-ids", bind="query-params", placeholder="whole ids with commas, or a part of one"
     )
@@ -95,7 +115,7 @@ def _by_id(data: Dataset, count: int) -> npt.NDArray[np.int64]:
     return found[:count]
 
 
-def _hardest(data: Dataset, count: int) -> npt.NDArray[np.int64]:
+def _hardest(data: Dataset, learned: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
     runs = {run.id: run for run in finished_runs(data)[0] if "val" in run.predicted_splits()}
     if not runs:
         st.info("No finished run has answered the validation scans. Train one first.", icon=":material/info:")

@@ -3,11 +3,14 @@
 import controls
 import lab_recipe
 import streamlit as st
+from lab_scans import SEEN
 
 from medwb.augment import PRESETS, TRANSFORMS, Augmentation, augmentation_names, open_augmentation
 from medwb.augment.panel import summary
+from medwb.config import RunConfig
 from medwb.errors import RequestError
 
+_DEFAULTS = RunConfig.model_fields
 _FAMILIES = {
     "geometry": "moves pixels",
     "tone": "changes grey levels",
@@ -40,10 +43,14 @@ def bar() -> None:
         key="lab-train",
         icon=":material/model_training:",
         disabled=known is None or not recipe.active,
-        help="Opens Train with this recipe chosen." if known else "Save it first: a run takes a recipe by its name.",
+        help="Opens Train with this recipe, size, channels and cleaning."
+        if known
+        else "Save it first: a run takes a recipe by its name.",
     ):
-        st.session_state["config-augmentation"] = known
-        st.switch_page("app_pages/04_train.py")
+        st.session_state[controls.config_key("augmentation")] = known
+        for name in SEEN:
+            st.session_state[controls.config_key(name)] = st.session_state.get(name, _DEFAULTS[name].default)
+        st.switch_page("app_pages/04_train.py", query_params={})  # without it, what inputs wrote there is an error
     if recipe.about:
         st.caption(controls.plain(recipe.about))
 

@@ -32,9 +32,9 @@ from medwb.plots.augment import BEFORE_AFTER, kept_histogram, taken_bars
 _SIDE = 112  # pixels that a picture is enlarged to, at least
 
 
-def warning(data: Dataset, seed: int) -> None:
+def warning(data: Dataset, view: loaders.Seen, seed: int) -> None:
     """Say so where a recipe leaves little of the scans."""
-    left = loaders.remaining(data.name, data.fingerprint, lab_recipe.current().to_token(), seed, False)
+    left = loaders.remaining(data.name, data.fingerprint, view, lab_recipe.current().to_token(), seed, False)
     if left.warning:
         st.warning(left.warning, icon=":material/visibility_off:")
 
@@ -95,19 +95,20 @@ def changes(data: Dataset, scans: Scans, draws: Draws) -> None:
         st.caption(f"Of the {len(scans)} scans, and of them in {draws.count} epochs.")
 
 
-def remaining(data: Dataset, scans: Scans, draws: Draws) -> None:
+def remaining(data: Dataset, view: loaders.Seen, draws: Draws) -> None:
     """How much of the scans is left, and which step takes it."""
     recipe = lab_recipe.current()
-    left = loaders.remaining(data.name, data.fingerprint, recipe.to_token(), draws.seed, True)
+    left = loaders.remaining(data.name, data.fingerprint, view, recipe.to_token(), draws.seed, True)
     lost = f"{percent(left.lost)} of the draws leave less than {percent(FIFTH)}"
     st.write(f"On average **{percent(left.mean)}** of what a scan shows is left; {lost}.")
     share, steps = st.columns(2, gap="large")
     share.plotly_chart(kept_histogram(left.shares, FIFTH), key="lab-kept")
     names = [f"{number + 1}. {recipe.steps[number].entry.title}" for number in left.taken]
     steps.plotly_chart(taken_bars(names, list(left.taken.values())), key="lab-taken")
+    measured = len(loaders.spread(data.name, data.fingerprint, view))
     st.caption(
-        "Of 64 training scans, in two epochs. Lost is what a hole covers, what leaves the picture, and what another "
-        "scan covers; blur, noise, grey levels and bending are taken to lose nothing."
+        f"Of {measured} training scans, in two epochs. Lost is what a hole covers, what leaves the picture, and what "
+        "another scan covers; blur, noise, grey levels and bending are taken to lose nothing."
     )
 
 

@@ -3,15 +3,18 @@
 What is returned from `cache_resource` is shared by all sessions and must not be changed.
 """
 
+import gc
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
 from medwb import plots
+from medwb.config import RunConfig, input_shape
 from medwb.dataset import Dataset, open_dataset, release_pages
 from medwb.errors import RequestError
 from medwb.gallery import MeanImages, intensity_table, mean_images, shrink, thumbnails
@@ -28,10 +31,21 @@ if TYPE_CHECKING:  # loads OpenCV: 40 MB that the other pages do not need
     from medwb.augment.preview import Remaining, Scans
 
 THUMBNAIL = 72
-_MEASURED = 64  # scans that stand for a dataset where a recipe is measured
 Answer = TypeVar("Answer")
 AuditKey = tuple[str, str, str]
 """Name and fingerprint of a dataset, and the stamp of its audit."""
+
+
+@st.cache_resource(show_spinner=False)
+def freeze_imports() -> None:
+    """Take what is imported out of the garbage collection: once a server, before its sessions hold anything.
+
+    Streamlit collects all garbage after each run, that of a fragment too: a tenth of a second with the many objects
+    that are imported, and they stay for good. A second time would keep what sessions have left behind.
+    """
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 def fingerprint(name: str) -> str:
@@ -201,24 +215,65 @@ def preview(
     return or_message(tried)
 
 
+class Seen(NamedTuple):
+    """How a run would see a dataset's scans: a key for what is cached.
+
+    Attributes:
+        shape: (height, width, channels) that its network sees.
+        cleaning: Name of what it learns under, "none" for the dataset as it is.
+        digest: Of that cleaning as it stands on disk; "" for none.
+    """
+
+    shape: tuple[int, int, int]
+    cleaning: str
+    digest: str
+
+
+def seen(data: Dataset, config: RunConfig) -> Seen:
+    """How a run with these settings would see the dataset now. Raises RequestError. Cheap: not cached."""
+    found = _cleaning(data, config.cleaning)
+    return Seen(input_shape(config, data), config.cleaning, found.digest if found else "")
+
+
+def learned(data: Dataset, view: Seen) -> npt.NDArray[np.bool_]:
+    """The samples that such a run learns from, bool (N,). Raises RequestError."""
+    from medwb.augment.preview import learned
+
+    return learned(data, _cleaning(data, view.cleaning))
+
+
+def _cleaning(data: Dataset, name: str) -> "Cleaning | None":
+    from medwb.audit.cleaning import open_cleaning
+    from medwb.audit.cleaning.changes import NO_CLEANING
+
+    return None if name == NO_CLEANING else open_cleaning(data, name)
+
+
 @st.cache_resource(max_entries=6, show_spinner=False)
-def scans(name: str, fingerprint: str, positions: tuple[int, ...]) -> "Scans":
+def scans(name: str, fingerprint: str, positions: tuple[int, ...], view: Seen) -> "Scans":
     """Samples for the augmentation lab."""
     from medwb.augment.preview import Scans
 
-    return Scans.of(open_current(name), positions)
+    data = open_current(name)
+    return Scans.of(data, positions, cleaning=_cleaning(data, view.cleaning), shape=view.shape)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def spread(name: str, fingerprint: str, view: Seen) -> "Scans":
+    """Samples that stand for what a run learns from."""
+    from medwb.augment.preview import Scans
+
+    data = open_current(name)
+    return Scans.spread(data, cleaning=_cleaning(data, view.cleaning), shape=view.shape)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def remaining(name: str, fingerprint: str, token: str, seed: int, blame: bool) -> "Remaining":
-    """How much of a dataset's training scans a recipe leaves, measured on some that are spread over them."""
+def remaining(name: str, fingerprint: str, view: Seen, token: str, seed: int, blame: bool) -> "Remaining":
+    """How much of a dataset's training scans a recipe leaves, measured on `spread`."""
     from medwb.augment import from_token
     from medwb.augment.preview import remaining
 
-    train = (open_current(name).samples["split"] == "train").to_numpy()
-    places = np.flatnonzero(train if train.any() else ~train)
-    some = places[np.unique(np.linspace(0, len(places) - 1, min(len(places), _MEASURED)).astype(np.int64))]
-    return remaining(scans(name, fingerprint, tuple(some.tolist())), from_token(token), seed, blame=blame)
+    return remaining(spread(name, fingerprint, view), from_token(token), seed, blame=blame)
 
 
 def preservation_stamp(run_id: str) -> str:

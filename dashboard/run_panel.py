@@ -208,7 +208,7 @@ def show_receipt(run: Run) -> None:
         height="content" if len(rows) <= 14 else 420,
         placeholder="–",
         column_config={
-            "Applied, %": column.NumberColumn(format="%.1f", help="Share of the scans that the step changed."),
+            "Applied, %": column.NumberColumn(format="%.1f", help="Share of the scans that the step was applied to."),
             "Drawn": column.BarChartColumn(help="How often, from the lowest to the highest.", y_min=0),
         },
     )

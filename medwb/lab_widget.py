@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import ipywidgets as ipw
@@ -11,12 +11,14 @@ import traitlets
 
 from medwb.augment import TRANSFORMS, Augmentation, Step, open_augmentation
 from medwb.augment.apply import FIRST_EPOCH
-from medwb.augment.panel import LAB_JS, changed, controls, frame, summary
-from medwb.augment.preview import Scans, preview, remaining, telling
+from medwb.augment.panel import LAB_JS, changed, controls, frame, spans_of, summary
+from medwb.augment.preview import Scans, learned, preview, remaining, telling
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
 
-_MEASURED = 64  # scans that stand for the dataset where a recipe is measured
+if TYPE_CHECKING:
+    from medwb.audit.cleaning import Cleaning
+    from medwb.augment.preservation import Preservation
 
 
 class _Moving(anywidget.AnyWidget):  # type: ignore[misc]
@@ -44,6 +46,9 @@ class AugmentationLab(ipw.VBox):  # type: ignore[misc]
         draws: int = 4,
         seed: int = 0,
         epoch: int = FIRST_EPOCH,
+        cleaning: "Cleaning | None" = None,
+        shape: tuple[int, int, int] | None = None,
+        tested: "Preservation | None" = None,
     ) -> None:
         """Show scans of a dataset under a recipe.
 
@@ -55,19 +60,23 @@ class AugmentationLab(ipw.VBox):  # type: ignore[misc]
             draws: Epochs side by side.
             seed: Seed of the run that would train.
             epoch: The first epoch shown.
+            cleaning: What the run learns under (`medwb.audit.cleaning.open_cleaning`).
+            shape: (height, width, channels) that the network sees; the dataset's own when not given.
+            tested: What `open_preservation` says of a run: where it recognises a label less well, tracks are red.
 
         Raises:
-            RequestError: An id or a recipe that does not exist, or one that does not suit the scans.
+            RequestError: An id or a recipe that does not exist, or one that does not suit the scans; a cleaning of
+                other data.
         """
         self.augmentation = open_augmentation(augmentation) if isinstance(augmentation, str) else augmentation
-        self.augmentation.check(dataset.image_shape)
-        self._shape, self._draws, self._serial, self._listing = dataset.image_shape, draws, 0, False
-        train = np.flatnonzero((dataset.samples["split"] == "train").to_numpy())
-        candidates = train if len(train) else np.arange(len(dataset))
+        self._shape = shape or dataset.image_shape
+        self.augmentation.check(self._shape)
+        self._draws, self._serial, self._listing, self._tested = draws, 0, False, tested
+        candidates = np.flatnonzero(learned(dataset, cleaning))
         shuffled = np.random.default_rng(seed).permutation(candidates).astype(np.int64)
         chosen = np.array(_places(dataset, ids), np.int64) if ids else telling(dataset, shuffled, rows)
-        spread = np.unique(np.linspace(0, len(candidates) - 1, min(len(candidates), _MEASURED)).astype(np.int64))
-        self._scans, self._many = Scans.of(dataset, chosen), Scans.of(dataset, candidates[spread])
+        self._scans = Scans.of(dataset, chosen, cleaning=cleaning, shape=shape)
+        self._many = Scans.spread(dataset, cleaning=cleaning, shape=shape)
         self._steps = ipw.Select(description="Step", rows=6, layout=ipw.Layout(width="420px"))
         self._seed = ipw.BoundedIntText(value=seed, min=0, max=2**31 - 1, description="Seed")
         self._epoch = ipw.BoundedIntText(value=epoch, min=FIRST_EPOCH, max=9999, description="Epoch")
@@ -77,6 +86,7 @@ class AugmentationLab(ipw.VBox):  # type: ignore[misc]
             self._button("up", lambda: self._move(-1)),
             self._button("down", lambda: self._move(1)),
             self._button("on/off", self._switch),
+            self._button("duplicate", self._duplicate),
             self._button("reset", self._reset),
             self._button("remove", self._remove),
         ]
@@ -142,19 +152,19 @@ class AugmentationLab(ipw.VBox):  # type: ignore[misc]
         self._try(lambda: self._insert(Step(name)))
 
     def _insert(self, step: Step) -> None:
-        steps = list(self.augmentation.steps)
-        place = len(steps)
-        if step.entry.family != "mix":
-            place = sum(one.entry.family != "mix" for one in steps)
-        self._put(replace(self.augmentation, steps=(*steps[:place], step, *steps[place:])))
-        self._pick(place)
+        longer = self.augmentation.inserted(step)
+        self._put(longer)
+        self._pick(next(place for place, one in enumerate(longer.steps) if one is step))
 
     def _move(self, by: int) -> None:
-        steps, here = list(self.augmentation.steps), self._number
-        there = min(max(here + by, 0), len(steps) - 1)
-        steps.insert(there, steps.pop(here))
-        self._put(replace(self.augmentation, steps=tuple(steps)))
-        self._pick(there)
+        here, last = self._number, len(self.augmentation.steps) - 1
+        self._put(self.augmentation.moved(here, by))
+        self._pick(min(max(here + by, 0), last))
+
+    def _duplicate(self) -> None:
+        here = self._number
+        self._put(self.augmentation.duplicated(here))
+        self._pick(here + 1)
 
     def _switch(self) -> None:
         step = self.augmentation.steps[self._number]
@@ -165,8 +175,7 @@ class AugmentationLab(ipw.VBox):  # type: ignore[misc]
         self._put(self.augmentation.with_step(self._number, Step(step.transform, enabled=step.enabled)))
 
     def _remove(self) -> None:
-        steps, here = self.augmentation.steps, self._number
-        self._put(replace(self.augmentation, steps=(*steps[:here], *steps[here + 1 :])))
+        self._put(self.augmentation.without(self._number))
 
     @property
     def _panel(self) -> str:
@@ -204,7 +213,7 @@ class AugmentationLab(ipw.VBox):  # type: ignore[misc]
             serial=self._serial,
             panel=self._panel,
             title=f"{step.entry.title}: {step.entry.summary}" if step else "",
-            controls=controls(step) if step else (),
+            controls=controls(step, spans_of(self._tested, step) if self._tested else None) if step else (),
             note=note,
         )
 

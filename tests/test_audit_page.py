@@ -19,6 +19,8 @@ from medwb.dataset import Dataset, allocate_images, new_dataset, open_dataset, s
 from medwb.errors import RequestError
 from medwb.paths import audits_dir
 
+pytestmark = pytest.mark.slow
+
 DASHBOARD = Path(__file__).parent.parent / "dashboard"
 TABS = ["Checks", "Copies", "Radius", "Contradictions", "Leaks", "Ceiling", "Labels", "Cleaning"]
 VIEWS = ["Prevalence", "Together", "Suspected errors", "Shortcuts"]

@@ -100,6 +100,21 @@ def open_page(page: Page, title: str) -> None:
     page.get_by_role("heading", name=title, exact=True).wait_for()
 
 
+def launch_one_epoch(page: Page) -> None:
+    """On the page Train: FCNN-1 for an epoch."""
+    box = page.get_by_role("combobox", name="Architectures")
+    box.click()
+    box.fill("FCNN-1")
+    page.get_by_role("option", name="FCNN-1").click()
+    page.keyboard.press("Escape")
+    page.get_by_text("Settings", exact=True).click()
+    epochs = page.get_by_role("spinbutton", name="Epochs").or_(page.get_by_label("Epochs", exact=True)).first
+    epochs.fill("1")
+    epochs.press("Enter")
+    page.get_by_text(re.compile("Changed: .*epochs=1|Changed: epochs=1")).wait_for()
+    page.get_by_role("button", name="Launch").click()
+
+
 def test_from_a_scan_to_a_row_in_the_table(address: str, browser_page: Page) -> None:
     page = browser_page
     outside: list[str] = []
@@ -112,17 +127,7 @@ def test_from_a_scan_to_a_row_in_the_table(address: str, browser_page: Page) -> 
     page.wait_for_url("**sample=0002.png**")
 
     open_page(page, "Train")
-    box = page.get_by_role("combobox", name="Architectures")
-    box.click()
-    box.fill("FCNN-1")
-    page.get_by_role("option", name="FCNN-1").click()
-    page.keyboard.press("Escape")
-    page.get_by_text("Settings", exact=True).click()
-    epochs = page.get_by_role("spinbutton", name="Epochs").or_(page.get_by_label("Epochs", exact=True)).first
-    epochs.fill("1")
-    epochs.press("Enter")
-    page.get_by_text("Changed: epochs=1").wait_for()
-    page.get_by_role("button", name="Launch").click()
+    launch_one_epoch(page)
     page.get_by_role("button", name="Stop", exact=True).wait_for()
 
     page.reload()  # the run lives on disk, not in the page

@@ -160,8 +160,11 @@ def write_hostile() -> Dataset:
 @pytest.mark.parametrize(
     ("name", "tab"),
     [(name, "") for name in PAGES]
-    + [("01_explore.py", tab) for tab in TABS]
-    + [("02_audit.py", tab) for tab in AUDIT_TABS],
+    + [
+        pytest.param(name, tab, marks=pytest.mark.slow)
+        for name, tabs in (("01_explore.py", TABS), ("02_audit.py", AUDIT_TABS))
+        for tab in tabs
+    ],
 )
 def test_text_of_a_dataset_is_never_markup(name, tab):
     data = write_hostile()

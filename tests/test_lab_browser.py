@@ -1,8 +1,21 @@
 """The augmentation lab in a real browser: pictures follow the drag, what was set is saved and found again."""
 
+import re
+
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from test_browser import WAIT_MS, address, browser_page, foreign, open_page  # noqa: F401  fixtures among them
+from test_browser import (  # noqa: F401  fixtures among them
+    WAIT_MS,
+    address,
+    browser_page,
+    foreign,
+    launch_one_epoch,
+    open_page,
+)
+
+from medwb import list_runs, open_dataset
+from medwb.augment import open_augmentation
+from medwb.augment.receipt import open_receipt
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +80,20 @@ def test_pictures_follow_the_drag_and_the_recipe_is_kept(address: str, browser_p
     open_page(page, "Explore")
     open_page(page, "Augment")
     expect(handle(page)).to_have_js_property("value", "24")
-    expect(page.get_by_role("button", name="Train with it")).to_be_enabled()
+    page.get_by_role("button", name="Train with it").click()
+    page.get_by_role("heading", name="Train", exact=True).wait_for()
+    page.get_by_text("Changed: augmentation=mine").wait_for()
+    launch_one_epoch(page)
+    page.get_by_text(re.compile("Receipt|What augmentation did")).first.wait_for(timeout=2 * WAIT_MS)
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0, timeout=2 * WAIT_MS)
+    (run,) = list_runs()
+    assert run.state == "finished"
+    receipt = open_receipt(run)
+    assert receipt
+    assert receipt.digest == open_augmentation("mine").digest
+    turned = receipt.steps[0]
+    assert (turned.step.transform, turned.step.settings["degrees"]) == ("rotate", (-90, 24))
+    assert turned.applied == receipt.scans == len(open_dataset("scans").split("train"))
     assert not outside, outside
 
 

@@ -1,21 +1,19 @@
-import json
+import hashlib
 import re
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import write_dataset
+from conftest import LABELS, write_dataset
 
+from medwb.audit.cleaning import CLEANING_COLUMNS, Cleaning
 from medwb.augment import PRESETS, TRANSFORMS, Augmentation, Pool, Step, augment_samples
 from medwb.augment.panel import (
-    LAB_JS,
-    changed,
-    controls,
     frame,
-    harmful_spans,
-    pack,
-    read_values,
     summary,
     unpack,
 )
@@ -25,16 +23,17 @@ from medwb.augment.preview import (
     difference,
     hardest,
     histograms,
-    number_text,
+    learned,
     preview,
     remaining,
     sweep,
     telling,
 )
+from medwb.config import input_shape, make_config
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
-from medwb.params import OneOf, Param
 from medwb.plots.augment import BEFORE_AFTER, kept_histogram, preservation_lines, taken_bars
+from medwb.training.data import RunData
 
 MIXED = replace(PRESETS["study"], steps=(*PRESETS["study"].steps, Step("mixup", p=1)))
 
@@ -48,24 +47,102 @@ def some(data: Dataset, count: int = 4) -> Scans:
     return Scans.of(data, range(5, 5 + count))
 
 
+def cleaned(data: Dataset) -> Cleaning:
+    """Two training scans leave, two get shares of votes and one loses a label; a validation scan leaves too."""
+    rows = [(id_, "train", "exclude", "", np.nan, np.nan) for id_ in ("0000.png", "0005.png")]
+    rows += [("0045.png", "val", "exclude", "", np.nan, np.nan)]
+    rows += [(id_, "train", "label", LABELS[1], 1, new) for id_, new in (("0007.png", 0.25), ("0008.png", 0.5))]
+    rows += [("0009.png", "train", "label", LABELS[0], 0, np.nan)]
+    table = pd.DataFrame([(*row, "why", "by hand") for row in rows], columns=list(CLEANING_COLUMNS))
+    return Cleaning(data.name, data.fingerprint, "some", ("by hand",), ("train", "val"), table)
+
+
+def digest(image: np.ndarray) -> str:
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def handed_out(run: RunData, epoch: int, labels: list[int], seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Targets and weights of all that a network receives in an epoch, by the pixels."""
+    found = {}
+    for images, targets, weights in run.epoch(epoch, np.array(labels), seed):
+        for image, target, weight in zip(images, targets, weights, strict=True):
+            found[digest(image)] = target, weight
+    return found
+
+
 @pytest.mark.parametrize("recipe", [*PRESETS.values(), MIXED], ids=[*PRESETS, "mixed"])
-def test_a_column_is_what_a_network_receives_in_that_epoch(data, recipe):
-    train = data.split("train")
-    positions = np.array([3, 30, 7], np.int64)
-    grid = preview(Scans.of(data, positions), recipe, 11, 2, 3)
-    for epoch, shown in zip((2, 3, 4), grid.draws, strict=True):
-        trained = augment_samples(Pool.of(train), positions, recipe, 11, epoch)
-        assert np.array_equal(shown.images, trained.images)
-        assert np.array_equal(shown.targets, trained.targets, equal_nan=True)
-    assert np.array_equal(grid.cells[:, 0], data.images[positions])
-    assert np.array_equal(grid.cells[:, 2], grid.draws[1].images)
+@pytest.mark.parametrize(
+    ("settings", "clean"),
+    [
+        ({}, False),
+        ({"heads": "per-label"}, False),
+        ({"cleaning": "some"}, True),
+        ({"image_size": 40, "channels": 3}, False),
+        ({"image_size": 96, "channels": 3, "cleaning": "some"}, True),
+    ],
+    ids=["default", "per-label", "cleaned", "resized", "both"],
+)
+def test_a_column_is_what_a_network_receives_in_that_epoch(data, recipe, settings, clean):
+    config = make_config(
+        {"dataset": data.name, "architecture": "fcnn-1", "batch_size": 7, "seed": 11, "augmentation": "mine"}
+        | settings
+    )
+    cleaning = cleaned(data) if clean else None
+    run = RunData(data, config, cleaning, recipe)
+    positions = np.array([9, 3, 30, 7, 8], np.int64)
+    shown = preview(Scans.of(data, positions, cleaning=cleaning, shape=input_shape(config, data)), recipe, 11, 2, 2)
+    heads = [[0], [1], [2]] if config.heads == "per-label" else [[0, 1, 2]]
+    for epoch, draw in zip((2, 3), shown.draws, strict=True):
+        for number, labels in enumerate(heads):
+            trained = handed_out(run, epoch, labels, config.seed + number)
+            for image, wanted in zip(draw.images, draw.targets[:, labels], strict=True):
+                assert digest(image) in trained
+                target, weight = trained[digest(image)]
+                assert np.array_equal(target, np.nan_to_num(wanted))
+                assert np.array_equal(weight, ~np.isnan(wanted))
+    assert shown.cells.shape == (5, 3, *input_shape(config, data))
+    assert np.array_equal(shown.cells[:, 2], shown.draws[1].images)
+    if not settings:
+        assert np.array_equal(shown.cells[:, 0], data.images[positions])
 
 
-def test_scans_of_another_split_have_their_own_draws(data):
-    outside = Scans.of(data, [50, 3])
-    assert outside.ids == ("0050.png", "0003.png")
-    inside = Scans.of(data, [3]).augment(PRESETS["study"], 0, 0)
-    assert np.array_equal(outside.augment(PRESETS["study"], 0, 0).images[1], inside.images[0])
+def test_training_data_is_made_without_tensorflow():
+    code = (
+        "import sys, medwb.training.data, medwb.augment.preview; assert not {'tensorflow', 'keras'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_scans_of_another_split_are_mixed_with_those_that_are_learned_from(data):
+    outside, inside = (Scans.of(data, places).augment(MIXED, 0, 0) for places in ([50, 3], [3]))
+    assert Scans.of(data, [50, 3]).ids == ("0050.png", "0003.png")
+    assert np.array_equal(outside.images[1], inside.images[0])
+    changed = np.array(data.images)
+    changed[36:] = 255 - changed[36:]  # val and test, which no other scan is mixed with
+    other = Scans.of(replace(data, images=changed), [50, 3]).augment(MIXED, 0, 0)
+    assert np.array_equal(outside.images[1], other.images[1])
+    assert not np.array_equal(outside.images[0], other.images[0])
+
+
+def test_some_scans_stand_for_what_is_learned_from(data):
+    assert Scans.spread(data, 4).positions.tolist() == [0, 11, 23, 35]
+    assert len(Scans.spread(data)) == 36
+    assert not {0, 5} & {*Scans.spread(data, cleaning=cleaned(data)).positions.tolist()}
+    assert Scans.spread(data, 2, shape=(20, 30, 3)).images.shape == (2, 20, 30, 3)
+    assert len(Scans.spread(data, shape=(1024, 2048, 3))) == 10
+    test = data.split("test")
+    assert Scans.spread(test, 2).ids == ("0048.png", "0059.png")
+
+
+def test_a_cleaning_that_leaves_nothing_or_is_of_other_data_is_refused(data):
+    table = pd.DataFrame({"id": data.samples["id"], "split": data.samples["split"], "action": "exclude"})
+    table = table.assign(label="", old=np.nan, new=np.nan, reason="", policy="")
+    nothing = Cleaning(data.name, data.fingerprint, "empty", (), (), table)
+    for make in (learned, lambda data, cleaning: Scans.of(data, [1], cleaning=cleaning)):
+        with pytest.raises(RequestError, match="cleaning 'empty' leaves no sample of 'tiny'"):
+            make(data, nothing)
+    with pytest.raises(RequestError):
+        Scans.spread(data, cleaning=replace(nothing, fingerprint="x"))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +154,7 @@ def test_scans_of_another_split_have_their_own_draws(data):
         (Step("cutout", {"size": 62.5}, p=1), "cutout 40 px"),
         (Step("crop", {"keep": 100}, p=1), "unchanged"),
         (Step("crop", {"keep": 50}, p=1), "crop 50 % (32 px)"),
-        (Step("shift", {"right": 25, "down": -12.5}, p=1), "shift right 25 % (16 px), down -12 % (-8 px)"),
+        (Step("shift", {"right": 25, "down": -12.5}, p=1), "shift right 25 % (16 px), down -13 % (-8 px)"),
         (Step("rotate", p=0), "unchanged"),
         (Step("cutout", p=0), "unchanged"),
     ],
@@ -100,29 +177,15 @@ def preview_of_blank(size: tuple[int, int], step: Step):
 
 @pytest.mark.parametrize("name", TRANSFORMS.names())
 def test_every_transform_has_a_caption_and_a_summary(data, name):
-    if TRANSFORMS.get(name).colour:
-        pytest.skip("needs colour")
     step = Step(name, p=1)
-    said = preview(some(data, 2), Augmentation((step,)), 0, 0, 2).captions
-    title = TRANSFORMS.get(name).title.lower()
-    assert all(text.startswith(title) or text == "unchanged" for row in said for text in row)
+    entry = step.entry
+    said = preview(Scans.of(data, range(4), shape=(64, 64, 3)), Augmentation((step,)), 0, 0, 2).captions
+    texts = [text for row in said for text in row]
+    if entry.family == "geometry":  # a crop that is drawn to keep everything moves nothing
+        texts = [text for text in texts if text != "unchanged"]
+    assert texts
+    assert all(text.startswith(entry.title.lower()) for text in texts)
     assert summary(step).endswith("p 1")
-
-
-@pytest.mark.parametrize(
-    ("value", "step", "unit", "text"),
-    [
-        (33.27, 0.5, "°", "33.3°"),
-        (62.5, 0.5, "%", "62.5 %"),
-        (78.125, 0.5, "%", "78.1 %"),
-        (3.0, 1, "px", "3 px"),
-        (-0.001, 0.05, "", "0"),
-        (0.35, 0.05, "", "0.35"),
-        (100, 0.5, "%", "100 %"),
-    ],
-)
-def test_a_value_is_written_with_its_unit(value, step, unit, text):
-    assert number_text(value, Param("x", -1000, 1000, 0, step, "X.", unit)) == text
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in TRANSFORMS if entry.params and not entry.colour])
@@ -191,96 +254,6 @@ def test_the_hardest_samples_come_first():
     assert hardest(truth, score, 1).tolist() == [1]
 
 
-@pytest.mark.parametrize("name", TRANSFORMS.names())
-def test_controls_say_what_the_step_says(name):
-    for step in (Step(name), Step(name, p=0.125)):
-        shown = controls(step)
-        json.dumps(shown, allow_nan=False)
-        assert [one["name"] for one in shown][-1] == "p"
-        again = changed(step, {one["name"]: one["value"] for one in shown})
-        one = Augmentation((step,))
-        pool = Pool(
-            np.arange(9), np.zeros((9, 1), np.float32), lambda where: np.zeros((len(where), 8, 8, 3), np.uint8)
-        )
-        first, second = (augment_samples(pool, np.arange(9), Augmentation((s,)), 0, 0).drawn for s in (step, again))
-        assert one.steps[0].p == again.p
-        assert np.array_equal(first[0].applied, second[0].applied)
-        for key, value in first[0].values.items():
-            assert np.array_equal(value, second[0].values[key])
-
-
-def test_controls_set_a_step():
-    step = Step("rotate", {"degrees": OneOf((10.0, 25.0))})
-    assert controls(step)[0] == {
-        "kind": "values",
-        "name": "degrees",
-        "label": "Degrees",
-        "help": TRANSFORMS.get("rotate").param("degrees").help,
-        "unit": "°",
-        "value": "10, 25",
-    }
-    assert changed(step, {"degrees": "5, 90"}).settings["degrees"] == OneOf((5.0, 90.0))
-    assert changed(step, {"degrees": [-5, 5]}).settings["degrees"] == (-5, 5)
-    assert changed(step, {"degrees": [7, 7]}).settings["degrees"] == 7
-    assert changed(step, {"p": 0.25, "border": "black"}).describe()["border"] == "black"
-    assert changed(step, {"p": 0.25}).settings == step.settings
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"degrees": [200, 300]}, "out of range"),
-        ({"degrees": [10, -10]}, "upside down"),
-        ({"degrees": "a, b"}, "numbers with commas"),
-        ({"degrees": ""}, "names no value"),
-        ({"p": 1.5}, "out of range"),
-        ({"border": "wood"}, "unknown border"),
-        ({"degrees": {"x": 1}}, "no setting"),
-        ({"degrees": True}, "no setting"),
-    ],
-)
-def test_what_controls_cannot_say_is_refused(values, message):
-    with pytest.raises(RequestError, match=message):
-        changed(Step("rotate"), values)
-
-
-def test_values_are_read_as_they_are_written():
-    param = TRANSFORMS.get("rotate").param("degrees")
-    assert read_values("10,25 ,", param) == OneOf((10.0, 25.0))
-
-
-def test_a_frame_is_what_was_packed(data):
-    grid = preview(some(data), PRESETS["study"], 0, 3, 2)
-    header, cells = unpack(frame(grid, serial=7, panel="0 rotate", title="T", note="n", controls=[{"a": 1}]))
-    assert (header["serial"], header["panel"], header["note"], header["controls"]) == (7, "0 rotate", "n", [{"a": 1}])
-    assert header["heads"] == ["scan", "epoch 3", "epoch 4"]
-    assert header["sides"] == list(grid.scans.ids)
-    assert np.array_equal(cells, grid.cells)
-    for row, shares in zip(header["captions"], grid.kept, strict=True):
-        assert [one["lost"] for one in row] == (shares < 0.2).tolist()
-    assert unpack(pack({}, np.zeros((1, 2, 3, 4, 3), np.uint8)))[1].shape == (1, 2, 3, 4, 3)
-
-
-@pytest.mark.parametrize(
-    ("harmed", "spans"),
-    [
-        ("....", []),
-        ("x..x", [(0, 1), (5, 6)]),
-        (".xx.", [(1, 5)]),
-        ("xxxx", [(0, 6)]),
-        ("x.x.", [(0, 1), (3, 5)]),
-    ],
-)
-def test_the_parts_of_a_track_to_mark(harmed, spans):
-    assert harmful_spans([0, 2, 4, 6], [sign == "x" for sign in harmed]) == spans
-
-
-def test_the_javascript_loads_nothing_and_writes_no_markup():
-    text = LAB_JS.read_text(encoding="utf-8")
-    assert not re.search(r"https?:|//[a-z]+\.|innerHTML|outerHTML|insertAdjacent|fetch\(|import\b|eval|url\(", text)
-    assert text.count("export default") == 1
-
-
 def test_figures_of_what_is_left(data):
     left = remaining(some(data, 20), PRESETS["study"], 0, blame=True)
     assert sum(kept_histogram(left.shares).data[0].y) == pytest.approx(100)
@@ -291,12 +264,11 @@ def test_figures_of_what_is_left(data):
 
 
 def test_the_figure_of_a_label_test_marks_what_is_harmed():
-    import pandas as pd
-
-    table = pd.DataFrame({"value": [0, 1], "label": ["<i>a</i>"] * 2, "auc": [0.9, 0.6], "harmed": [False, True]})
+    table = pd.DataFrame({"value": [0, 1, 2], "label": ["<i>a</i>"] * 3, "auc": [0.9, 0.8, 0.6]})
+    table["harmed"], table["lower"] = [False, False, True], [False, True, True]
     table["low"], table["high"] = table["auc"] - 0.1, table["auc"] + 0.1
     figure = preservation_lines(table, {}, "°", 0)
-    assert figure.data[0].marker.symbol == ("circle", "x")
+    assert figure.data[0].marker.symbol == ("circle", "triangle-down", "x")
     assert figure.data[0].name == "&lt;i&gt;a&lt;/i&gt;"
     assert preservation_lines(table.iloc[:0], {}).layout.annotations
 

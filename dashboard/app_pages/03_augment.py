@@ -22,13 +22,18 @@ with stack:
     lab_stack.steps()
     with st.expander("Scans and draws", expanded=True, icon=":material/image_search:"):
         draws = lab_scans.draws()
-        scans = lab_scans.choose(data)
+        try:
+            view = lab_scans.view(data)
+            scans = lab_scans.choose(data, view, draws)
+        except RequestError as error:
+            controls.refuse(error)
+            st.stop()
 
 TABS = {
     "Grid": lab_live.grid,
     "Sweep": lab_views.sweeps,
     "Difference": lab_views.changes,
-    "Kept": lab_views.remaining,
+    "Kept": lambda data, scans, draws: lab_views.remaining(data, view, draws),
     "Labels": lab_labels.labels,
     "Compare": lab_views.compare,
     "Code": lab_views.code,
@@ -38,11 +43,11 @@ with looks:
         st.info("Choose scans to see what the recipe does to them.", icon=":material/image_search:")
         st.stop()
     try:
-        lab_recipe.current().check(data.image_shape, "the recipe")
+        lab_recipe.current().check(view.shape, "the recipe")
     except RequestError as error:
         controls.refuse(error)
         st.stop()
-    lab_views.warning(data, draws.seed)
+    lab_views.warning(data, view, draws.seed)
     for tab, draw in zip(st.tabs(list(TABS), key="look", bind="query-params"), TABS.values(), strict=True):
         if tab.open:
             with tab:

@@ -124,7 +124,7 @@ def augment_samples(
         if len(where):
             partners = pool.partners[(one.values["partner"][where] * len(pool.partners)).astype(np.int64)]
             other = apply(pool.images(partners), draw(unmixed, pool.samples[partners], seed, epoch))
-            values = _at(one.values, where)
+            values = values_at(one.values, where)
             images[where], share = _mixed(images[where], other, one.step, values)
             targets = targets.copy()
             targets[where] = _mixed_labels(targets[where], pool.labels[partners], share[:, None])
@@ -193,7 +193,7 @@ def apply(images: Pixels, drawn: Sequence[Drawn]) -> Pixels:
         else:
             for step in steps:
                 for n in np.flatnonzero(step.applied):
-                    result[n] = step.step.entry.function(result[n], _at(step.values, n))
+                    result[n] = step.step.entry.function(result[n], values_at(step.values, n))
     return result
 
 
@@ -227,7 +227,7 @@ def matrices(steps: Sequence[Drawn], size: tuple[int, int]) -> tuple[npt.NDArray
     total = np.tile(np.eye(3), (len(where), 1, 1))
     for one in steps:
         mine = one.applied[where]
-        total[mine] = total[mine] @ one.step.entry.function(_at(one.values, where[mine]), size)
+        total[mine] = total[mine] @ one.step.entry.function(values_at(one.values, where[mine]), size)
     centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
     maps = total[:, :2].copy()
     maps[:, :, 2] += centre - maps[:, :, :2] @ centre
@@ -260,7 +260,7 @@ def _tone(images: Pixels, steps: Sequence[Drawn]) -> None:
     curves = np.tile(np.linspace(0, 1, _LEVELS), (len(where), 1))
     for one in steps:
         mine = one.applied[where]
-        curves[mine] = np.clip(one.step.entry.function(_at(one.values, where[mine]), curves[mine]), 0, 1)
+        curves[mine] = np.clip(one.step.entry.function(values_at(one.values, where[mine]), curves[mine]), 0, 1)
     tables = np.rint(curves * (_LEVELS - 1)).astype(np.uint8)
     for n, table in zip(where, tables, strict=True):
         cv2.LUT(images[n], table, images[n])
@@ -269,7 +269,7 @@ def _tone(images: Pixels, steps: Sequence[Drawn]) -> None:
 def boxes(one: Drawn, size: tuple[int, int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Where a step of the family "holes" cuts: int64 (m,) images and (m, 4) left, top, right, bottom."""
     where = np.flatnonzero(one.applied)
-    return where, one.step.entry.function(_at(one.values, where), size)
+    return where, one.step.entry.function(values_at(one.values, where), size)
 
 
 def _cut(images: Pixels, one: Drawn) -> None:
@@ -310,5 +310,6 @@ def seed_of(chance: float) -> int:
     return int(chance * 2**53)
 
 
-def _at(values: Values, where: npt.NDArray[np.int64] | np.int64) -> Values:
+def values_at(values: Values, where: npt.NDArray[np.int64] | np.int64) -> Values:
+    """The values of some scans, or of one."""
     return {name: value if isinstance(value, str) else value[where] for name, value in values.items()}

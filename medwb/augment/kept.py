@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from medwb.augment.apply import Drawn, _at, boxes, groups, matrices
+from medwb.augment.apply import Drawn, boxes, groups, matrices, values_at
 from medwb.augment.transform import Floats
 from medwb.images import Pixels
 
@@ -82,7 +82,7 @@ def _move_back(seen: Pixels, steps: Sequence[Drawn]) -> None:
 
 def _mix_back(seen: Pixels, one: Drawn) -> None:
     where = np.flatnonzero(one.applied)
-    plans = one.step.entry.function(_at(one.values, where), seen.shape[1:3])
+    plans = one.step.entry.function(values_at(one.values, where), seen.shape[1:3])
     for n, (left, top, right, bottom, share) in zip(where, plans, strict=True):
         part = seen[n, int(top) : int(bottom), int(left) : int(right)]
         part[...] = np.rint(part * (1 - share))

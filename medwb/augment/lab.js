@@ -41,7 +41,7 @@ const STYLE = `
 .lab canvas { display: block; width: 100%; border-radius: 3px; background: #000; }
 .lab figcaption { font-size: 11px; line-height: 1.3; margin-top: 3px; overflow: hidden; overflow-wrap: anywhere;
   display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; }
-.lab .left { font-weight: 600; }
+.lab .left { font-weight: 600; white-space: nowrap; }
 .lab .lost { color: var(--bad); }
 `;
 

@@ -10,16 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medwb.augment.preview import FIFTH, Grid, number_text, percent
+from medwb.augment.preview import FIFTH, Grid, left_text, number_text
 from medwb.augment.recipe import PROBABILITY, Step
 from medwb.errors import RequestError
 from medwb.images import Pixels
 from medwb.params import OneOf, Param, Setting, ends
+
+if TYPE_CHECKING:
+    from medwb.augment.preservation import Preservation
 
 LAB_JS = Path(__file__).with_name("lab.js")
 """The module that draws it: its default export is a component of Streamlit and a widget of anywidget."""
@@ -50,7 +53,7 @@ def controls(step: Step, harmful: Spans | None = None) -> list[dict[str, Any]]:
     for choice in step.entry.choices:
         facts = {"kind": "choice", "name": choice.name, "label": label_of(choice.name), "help": choice.help}
         found.append(facts | {"value": step.settings[choice.name], "options": list(choice.options)})
-    return [*found, {**_slider(PROBABILITY, step.p, ()), "label": "Probability"}]
+    return [*found, {**_slider(PROBABILITY, step.p, (harmful or {}).get("p", ())), "label": "Probability"}]
 
 
 def _slider(param: Param, setting: Setting | str, harmful: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -98,20 +101,29 @@ def changed(step: Step, values: Mapping[str, Any]) -> Step:
     return replace(step, settings=settings, p=values.get("p", step.p))
 
 
+def setting_text(setting: Setting, param: Param) -> str:
+    """What a parameter is set to: "5°", "-10° to 10°" or "one of 10, 25 °"."""
+    if isinstance(setting, OneOf):
+        return f"one of {values_text(setting)} {param.unit}".strip()
+    low, high = (number_text(end, param) for end in ends(setting))
+    return low if low == high else f"{low} to {high}"
+
+
 def summary(step: Step) -> str:
     """A step's settings in a few words, such as "-10° to 10°, p 0.5"."""
     parts = []
     for param in step.entry.params:
         setting = step.settings[param.name]
+        assert not isinstance(setting, str)
         name = f"{param.name.replace('_', ' ')} " if len(step.entry.params) > 1 else ""
-        if isinstance(setting, OneOf):
-            parts.append(f"{name}one of {values_text(setting)} {param.unit}".strip())
-        else:
-            assert not isinstance(setting, str)
-            low, high = ends(setting)
-            some = number_text(low, param)
-            parts.append(f"{name}{some if low == high else f'{some} to {number_text(high, param)}'}")
+        parts.append(f"{name}{setting_text(setting, param)}")
     return ", ".join([*parts, f"p {step.p:g}"])
+
+
+def harm_text(spans: Sequence[tuple[float, float]], param: Param) -> str:
+    """What a red part of a track means, in a sentence; "" without one. `lab.js` says the same."""
+    where = " and from ".join(setting_text(span, param) for span in spans)
+    return f"A trained run recognises a label less well from {where}." if spans else ""
 
 
 def pack(header: Mapping[str, Any], cells: Pixels) -> bytes:
@@ -162,8 +174,7 @@ def frame(
 
 def _caption(text: str, kept: float) -> dict[str, Any]:
     """What was drawn, what is left of the scan in words, and whether that is too little."""
-    left = "" if np.isnan(kept) or kept > 0.995 else f"{percent(kept)} left"
-    return {"text": text, "left": left, "lost": bool(kept < FIFTH)}
+    return {"text": text, "left": left_text(kept), "lost": bool(kept < FIFTH)}
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint8]]:
@@ -172,6 +183,21 @@ def unpack(data: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint8]]:
     header: dict[str, Any] = json.loads(data[4 : 4 + length])
     shape = [header["shape"][key] for key in ("rows", "columns", "height", "width", "channels")]
     return header, np.frombuffer(data, np.uint8, offset=4 + length).reshape(shape)
+
+
+def spans_of(found: "Preservation", step: Step) -> Spans:
+    """Parts of a step's tracks where a run recognises a label less well; nothing for what was not tested.
+
+    Args:
+        found: What the run's tests found (`medwb.augment.preservation.open_preservation`).
+        step: The step as it is set.
+    """
+    names = [*(param.name for param in step.entry.params), PROBABILITY.name]
+    sweeps = {name: one for name in names if (one := found.sweep(step, name)) is not None}
+    return {
+        name: harmful_spans([at.value for at in one.points], [bool(at.harmed) for at in one.points])
+        for name, one in sweeps.items()
+    }
 
 
 def harmful_spans(values: Sequence[float], harmed: Sequence[bool]) -> list[tuple[float, float]]:

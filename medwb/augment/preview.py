@@ -6,39 +6,65 @@ seed, because both come from `augment_samples`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from decimal import ROUND_HALF_UP, Decimal
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medwb.augment.apply import FIRST_EPOCH, Augmented, Drawn, Pool, augment_samples, boxes, draw, matrices
+from medwb.augment.apply import FIRST_EPOCH, Augmented, Drawn, Pool, augment_samples, boxes, draw, matrices, values_at
 from medwb.augment.kept import foreground, kept
 from medwb.augment.recipe import Augmentation
 from medwb.augment.transform import Floats
 from medwb.dataset import Dataset
+from medwb.errors import RequestError
 from medwb.images import Pixels
 from medwb.params import Param
+
+if TYPE_CHECKING:  # a preview without a cleaning needs no audit
+    from medwb.audit.cleaning import Cleaning
 
 HALF, FIFTH = 0.5, 0.2
 """A recipe is warned of when less than half of the foreground is left on average, or less than a fifth in a tenth
 of the draws."""
 
+MEASURED = 64
+"""Scans that stand for a dataset where a recipe is measured."""
+
 _OFTEN = 0.1
+_MOST_BYTES = 64_000_000  # of pixels to measure
+_ALL = 0.995  # rounds to 100 %
 _TWO_EPOCHS = (FIRST_EPOCH, FIRST_EPOCH + 1)
 _BINS = 64
 
 
+def learned(dataset: Dataset, cleaning: "Cleaning | None" = None) -> npt.NDArray[np.bool_]:
+    """The samples that a run learns from, bool (N,): the train split, or all where there is none.
+
+    Args:
+        dataset: The dataset.
+        cleaning: What the run learns under; what leaves is not learned from.
+
+    Raises:
+        RequestError: The cleaning is of other data, or leaves nothing.
+    """
+    keep = np.ones(len(dataset), bool) if cleaning is None else cleaning.keep(dataset)
+    if cleaning is not None and not keep.any():
+        raise RequestError(f"cleaning {cleaning.name!r} leaves no sample of {dataset.name!r}; choose another")
+    train = keep & (dataset.samples["split"] == "train").to_numpy(bool)
+    return train if train.any() else keep
+
+
 @dataclass(frozen=True)
 class Scans:
-    """Samples of a dataset to look at.
+    """Samples of a dataset to look at, as a run sees them.
 
     Attributes:
         ids: Their ids.
-        images: uint8 (n, H, W, C), as they are.
-        pool: What they are mixed with where a step mixes: the train split, or the whole dataset when one of them lies
-            outside of it.
-        positions: int64 (n,): where they stand in the pool.
+        images: uint8 (n, H, W, C), as a network would see them without augmentation.
+        pool: The dataset as the run sees it. Where a step mixes, they are mixed with what the run learns from.
+        positions: int64 (n,): where they stand in the dataset's table.
     """
 
     ids: tuple[str, ...]
@@ -47,16 +73,48 @@ class Scans:
     positions: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, dataset: Dataset, positions: Sequence[int] | npt.NDArray[np.int64]) -> "Scans":
-        """The samples at these positions of a dataset."""
+    def of(
+        cls,
+        dataset: Dataset,
+        positions: Sequence[int] | npt.NDArray[np.int64],
+        *,
+        cleaning: "Cleaning | None" = None,
+        shape: tuple[int, int, int] | None = None,
+    ) -> "Scans":
+        """The samples at these positions of a dataset's table.
+
+        Args:
+            dataset: Where they are.
+            positions: int64 (n,).
+            cleaning: What the run learns under: it decides on labels, and on what scans are mixed with.
+            shape: (height, width, channels) that the network sees (`medwb.config.input_shape`); the dataset's own
+                when not given.
+
+        Raises:
+            RequestError: The cleaning is of other data, or leaves nothing.
+        """
+        learned(dataset, cleaning)
+        pool = Pool.of(dataset, None if cleaning is None else cleaning.apply(dataset), shape)
         chosen = np.asarray(positions, np.int64)
-        train = (dataset.samples["split"] == "train").to_numpy()
-        inside = bool(len(chosen)) and bool(train[chosen].all())
-        member = train if inside else np.ones(len(dataset), bool)
-        rows = dataset.rows[member]  # not a subset of the table: a page keeps several of these
-        pool = Pool(rows, dataset.labels[member], lambda where: dataset.images[rows[where]])
-        places = (np.cumsum(member) - 1)[chosen].astype(np.int64)
-        return cls(tuple(dataset.samples["id"].iloc[chosen]), np.array(pool.images(places)), pool, places)
+        return cls(tuple(dataset.samples["id"].iloc[chosen]), np.array(pool.images(chosen)), pool, chosen)
+
+    @classmethod
+    def spread(
+        cls,
+        dataset: Dataset,
+        count: int = MEASURED,
+        *,
+        cleaning: "Cleaning | None" = None,
+        shape: tuple[int, int, int] | None = None,
+    ) -> "Scans":
+        """At most `count` samples that stand for what a run learns from, spread evenly over it; fewer of large ones.
+
+        Raises as `of`.
+        """
+        candidates = np.flatnonzero(learned(dataset, cleaning))
+        count = min(count, len(candidates), max(1, _MOST_BYTES // int(np.prod(shape or dataset.image_shape))))
+        some = np.unique(np.linspace(0, len(candidates) - 1, count).astype(np.int64))
+        return cls.of(dataset, candidates[some], cleaning=cleaning, shape=shape)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -138,8 +196,7 @@ def _settings(one: Drawn, size: tuple[int, int]) -> dict[int, str]:
     entry, where = one.step.entry, np.flatnonzero(one.applied)
     if entry.family == "geometry" and len(where):
         turned, _ = matrices([one], size)
-        values = {name: value if isinstance(value, str) else value[turned] for name, value in one.values.items()}
-        still = np.abs(entry.function(values, size) - np.eye(3)).max(axis=(1, 2)) < 1e-9
+        still = np.abs(entry.function(values_at(one.values, turned), size) - np.eye(3)).max(axis=(1, 2)) < 1e-9
         where = turned[~np.broadcast_to(still, turned.shape)]
     texts = {}
     for n in where.tolist():
@@ -162,16 +219,19 @@ def _holes(one: Drawn, size: tuple[int, int]) -> dict[int, str]:
 
 
 def number_text(value: float, param: Param, rounded: bool = False) -> str:
-    """A value of a parameter with its unit.
+    """A value of a parameter with its unit, such as "12.5 %"; `lab.js` writes the same (`words`).
 
     Args:
         value: What it is set to.
-        param: The parameter.
+        param: The parameter; there are as many decimals as its positions need.
         rounded: Whether to leave out a digit that no picture shows.
     """
-    digits = max(0, int(np.floor(-np.log10(param.step) + 0.5 if rounded else 1 - np.log10(param.step) - 1e-9)))
-    text = f"{0.0 if abs(value) < 0.5 * 10**-digits else value:.{digits}f}"
-    if "." in text and not rounded:
+    digits = len(f"{param.step:g}".partition(".")[2])
+    if rounded:
+        digits = max(0, int(np.floor(0.5 - np.log10(param.step))))
+    number = Decimal(float(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    text = f"{abs(number) if number.is_zero() else number:f}"
+    if digits and not rounded:
         text = text.rstrip("0").rstrip(".")
     gap = "" if param.unit in ("", "°") else " "
     return f"{text}{gap}{param.unit}"
@@ -267,8 +327,13 @@ class Remaining(NamedTuple):
 
 
 def percent(share: float) -> str:
-    """A share, 0..1, as "12 %", which no line break comes between."""
-    return f"{share * 100:.0f}\N{NO-BREAK SPACE}%"
+    """A share, 0..1, as "12 %"; "–" for NaN."""
+    return "–" if np.isnan(share) else f"{share * 100:.0f} %"
+
+
+def left_text(share: float) -> str:
+    """How much of a scan is left, as "12 % left"; "" where all is, and where the scan shows nothing (NaN)."""
+    return "" if np.isnan(share) or share > _ALL else f"{percent(share)} left"
 
 
 def remaining(

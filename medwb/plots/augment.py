@@ -70,11 +70,12 @@ def taken_bars(names: Sequence[str], taken: Sequence[float]) -> go.Figure:
 def preservation_lines(
     table: pd.DataFrame, colours: Mapping[str, str], unit: str = "", neutral: float | None = None
 ) -> go.Figure:
-    """How well a run tells each label apart along a slider; crosses where it does so less well than without.
+    """How well a run tells each label apart along a slider: crosses where a label is harmed, triangles where it is
+    lower than unchanged but not harmed.
 
     Args:
         table: Rows of one slider of `medwb.augment.preservation.Preservation.table`: `value`, `label`, `auc`, `low`,
-            `high`, `harmed`.
+            `high`, `harmed`, `lower`.
         colours: Label to colour.
         unit: Of the values.
         neutral: The position that changes nothing.
@@ -84,6 +85,7 @@ def preservation_lines(
     figure = go.Figure()
     for label, part in table.groupby("label", sort=False):
         colour = colours.get(str(label), NEUTRAL)
+        marks = np.select([part["harmed"], part["lower"]], ["x", "triangle-down"], "circle")
         figure.add_scatter(
             x=part["value"],
             y=part["auc"],
@@ -92,9 +94,9 @@ def preservation_lines(
             mode="lines+markers",
             line={"color": colour},
             marker={
-                "size": [11 if bad else 6 for bad in part["harmed"]],
-                "symbol": ["x" if bad else "circle" for bad in part["harmed"]],
-                "color": [REFERENCE if bad else colour for bad in part["harmed"]],
+                "size": [6 if mark == "circle" else 11 for mark in marks],
+                "symbol": list(marks),
+                "color": [REFERENCE if mark == "x" else colour for mark in marks],
             },
             hovertemplate="%{y:.3f} at %{x:g} " + escape(unit),
         )
