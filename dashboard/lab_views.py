@@ -11,7 +11,7 @@ import streamlit as st
 from lab_scans import Draws
 
 from medwb import plots
-from medwb.augment import augmentation_names, open_augmentation, to_code
+from medwb.augment import TRANSFORMS, augmentation_names, open_augmentation, to_code
 from medwb.augment.panel import label_of
 from medwb.augment.preview import (
     FIFTH,
@@ -53,7 +53,7 @@ def sweeps(data: Dataset, scans: Scans, draws: Draws) -> None:
             "Along", names, default=name, required=True, format_func=label_of, key=f"lab-along-{here}-{names}"
         )
     param = recipe.steps[here].entry.param(name)
-    alone = st.toggle("The other steps off", key="alone", bind="query-params")
+    alone = not st.toggle("With the other steps", key="others", bind="query-params")
     shown = replace(recipe, steps=tuple(replace(one, enabled=False) for one in recipe.steps)) if alone else recipe
     values, images = sweep(scans, shown, here, name, draws.seed, draws.epoch)
     _strip(images)
@@ -103,7 +103,7 @@ def remaining(data: Dataset, view: loaders.Seen, draws: Draws) -> None:
     st.write(f"On average **{percent(left.mean)}** of what a scan shows is left; {lost}.")
     share, steps = st.columns(2, gap="large")
     share.plotly_chart(kept_histogram(left.shares, FIFTH), key="lab-kept")
-    names = [f"{number + 1}. {recipe.steps[number].entry.title}" for number in left.taken]
+    names = [TRANSFORMS.get(name).title for name in left.taken]
     steps.plotly_chart(taken_bars(names, list(left.taken.values())), key="lab-taken")
     measured = len(loaders.spread(data.name, data.fingerprint, view))
     st.caption(

@@ -14,6 +14,11 @@ class OneOf:
     values: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Deal(OneOf):
+    """The same, but dealt like cards: steps of one transform that deal from the same values get different ones."""
+
+
 Setting: TypeAlias = float | tuple[float, float] | OneOf
 """What a Param is set to: a number or, where it may be drawn, two ends or some values."""
 
@@ -67,20 +72,23 @@ class Param:
         return int(value)
 
     def read(self, value: object) -> Setting:
-        """What a file or a page says: a number, and where it may be drawn [low, high] or {"one_of": [...]}.
+        """What a file or a page says.
+
+        A number, and where it may be drawn [low, high], {"one_of": [...]} or {"deal": [...]}.
 
         Raises:
             RequestError: It is none of these, out of range or upside down.
         """
         if isinstance(value, OneOf):
-            value = {"one_of": list(value.values)}
+            value = plain(value)
         if self.until is None or _is_number(value):
             return self.check(self._number(value))
-        if isinstance(value, Mapping) and list(value) == ["one_of"] and _is_list(value["one_of"]):
-            some = value["one_of"]
-            if not some:
-                raise RequestError(f"{self.name}: one_of names no value; list at least one")
-            return OneOf(tuple(self.check(self._number(one)) for one in some))
+        if isinstance(value, Mapping) and len(value) == 1 and set(value) <= set(_SOME):
+            ((way, some),) = value.items()
+            if _is_list(some):
+                if not some:
+                    raise RequestError(f"{self.name}: {way} names no value; list at least one")
+                return _SOME[way](tuple(self.check(self._number(one)) for one in some))
         if not _is_list(value) or len(value) != 2:
             raise RequestError(
                 f"{self.name}={short(value)} is no setting; write a number, [low, high] or {{one_of: [...]}}"
@@ -121,6 +129,9 @@ class Choice:
         return str(value)
 
 
+_SOME: Mapping[str, type[OneOf]] = {"one_of": OneOf, "deal": Deal}
+
+
 def ends(setting: Setting) -> tuple[float, float]:
     """The smallest and the largest value that a setting allows."""
     if isinstance(setting, OneOf):
@@ -131,7 +142,7 @@ def ends(setting: Setting) -> tuple[float, float]:
 def plain(setting: Setting | str) -> object:
     """A setting as JSON and YAML hold it; `Param.read` understands it."""
     if isinstance(setting, OneOf):
-        return {"one_of": list(setting.values)}
+        return {next(way for way, kind in _SOME.items() if type(setting) is kind): list(setting.values)}
     return list(setting) if isinstance(setting, tuple) else setting
 
 

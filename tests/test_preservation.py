@@ -342,7 +342,7 @@ def test_sliders_of_every_transform(name, shape):
         (Step("pad"), "share", 0, ()),
         (Step("gamma"), "gamma", 1, ()),
         (Step("brightness-contrast"), "contrast", 0, ("brightness",)),
-        (Step("cutout"), "size", 1, ()),
+        (Step("cutout"), "size", 0, ()),
         (Step("elastic"), "shift", 0, ()),
     ],
 )

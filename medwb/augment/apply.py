@@ -17,7 +17,7 @@ from medwb.augment.recipe import Augmentation, Step
 from medwb.augment.transform import Family, Floats, Values
 from medwb.dataset import Dataset
 from medwb.images import Pixels, to_shape
-from medwb.params import OneOf, Setting
+from medwb.params import Deal, OneOf, Setting
 
 FIRST_EPOCH = 1
 """Number of a run's first epoch."""
@@ -156,10 +156,20 @@ def draw(augmentation: Augmentation, samples: npt.NDArray[np.int64], seed: int, 
         for param in entry.params:
             setting = step.settings[param.name]
             assert not isinstance(setting, str)
-            values[param.name] = _value(setting, chances[1 + names.index(param.name)], param.integer)
+            if isinstance(setting, Deal):
+                table = f"{seed}/{epoch}/{step.transform}/{param.name}/deal"
+                values[param.name] = _dealt(setting, table, samples, seen[step.transform] - 1)
+            else:
+                values[param.name] = _value(setting, chances[1 + names.index(param.name)], param.integer)
         values |= {choice.name: step.settings[choice.name] for choice in entry.choices}
         result.append(Drawn(step, chances[0] < step.p, values))
     return result
+
+
+def _dealt(setting: Deal, stream: str, samples: npt.NDArray[np.int64], turn: int) -> Floats:
+    """The value that each sample's shuffled pack holds for a turn."""
+    order = np.argsort(uniform(stream, samples, len(setting.values)), axis=0)
+    return np.array(setting.values, np.float64)[order[turn % len(order)]]
 
 
 def _value(setting: Setting, chance: Floats, integer: bool) -> Floats:

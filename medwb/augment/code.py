@@ -1,11 +1,12 @@
 """A recipe as albumentations code."""
 
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 from medwb.augment.recipe import Augmentation, Step
+from medwb.augment.transform import Code
 from medwb.errors import RequestError
-from medwb.params import OneOf
+from medwb.params import Deal, OneOf
 
 _HEAD = """import albumentations as A
 import cv2
@@ -30,20 +31,34 @@ def to_code(augmentation: Augmentation, size: tuple[int, int]) -> str:
         RequestError: A step that albumentations has nothing for.
     """
     lines = []
-    for step in augmentation.active:
-        expression = _expression(step, size)
-        lines.append(f"        {expression},\n")
+    for step, alike in groupby(augmentation.active):
+        count = len(list(alike))
+        dealt = step.p == 1 and any(isinstance(setting, Deal) for setting in step.settings.values())
+        expressions = [_some(step, size, count)] if dealt and count > 1 else [_expression(step, size)] * count
+        lines += [f"        {expression},\n" for expression in expressions]
     return f"{_HEAD}{''.join(lines)}    ]\n)\n"
 
 
+def _some(step: Step, size: tuple[int, int], count: int) -> str:
+    """So many of a step's values, none twice."""
+    return f"A.SomeOf([{', '.join(_each(step, size))}], n={count}, replace=False, p=1)"
+
+
 def _expression(step: Step, size: tuple[int, int]) -> str:
-    code = step.entry.code
-    if code is None:
-        raise RequestError(f"{step.transform} has no counterpart in albumentations; switch it off to copy the code")
-    drawn = {name: value.values for name, value in step.settings.items() if isinstance(value, OneOf)}
-    if not drawn:
-        return code({**step.settings, "p": step.p}, size)
+    if not any(isinstance(setting, OneOf) for setting in step.settings.values()):
+        return _code(step)({**step.settings, "p": step.p}, size)
     # albumentations draws between two ends: one of some values is one of some transforms.
+    return f"A.OneOf([{', '.join(_each(step, size))}], p={step.p:g})"
+
+
+def _each(step: Step, size: tuple[int, int]) -> list[str]:
+    """The step with each of the values that it draws one of."""
+    drawn = {name: value.values for name, value in step.settings.items() if isinstance(value, OneOf)}
     each: list[dict[str, Any]] = [dict(zip(drawn, values, strict=True)) for values in product(*drawn.values())]
-    inner = ", ".join(code({**step.settings, **values, "p": 1.0}, size) for values in each)
-    return f"A.OneOf([{inner}], p={step.p:g})"
+    return [_code(step)({**step.settings, **values, "p": 1.0}, size) for values in each]
+
+
+def _code(step: Step) -> Code:
+    if step.entry.code is None:
+        raise RequestError(f"{step.transform} has no counterpart in albumentations; switch it off to copy the code")
+    return step.entry.code

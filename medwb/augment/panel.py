@@ -19,7 +19,7 @@ from medwb.augment.preview import FIFTH, Grid, left_text, number_text
 from medwb.augment.recipe import PROBABILITY, Step
 from medwb.errors import RequestError
 from medwb.images import Pixels
-from medwb.params import OneOf, Param, Setting, ends
+from medwb.params import Deal, OneOf, Param, Setting, ends
 
 if TYPE_CHECKING:
     from medwb.augment.preservation import Preservation
@@ -77,13 +77,13 @@ def values_text(setting: OneOf) -> str:
     return ", ".join(f"{value:g}" for value in setting.values)
 
 
-def read_values(text: str, param: Param) -> Setting:
-    """What stands in such a text field. Raises RequestError."""
+def read_values(text: str, param: Param, way: str = "one_of") -> Setting:
+    """What stands in such a text field; `way` as in a file. Raises RequestError."""
     try:
         numbers = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise RequestError(f"{param.name}={text!r}: write numbers with commas between, such as 10, 25") from None
-    return param.read({"one_of": numbers})
+    return param.read({way: numbers})
 
 
 def changed(step: Step, values: Mapping[str, Any]) -> Step:
@@ -92,7 +92,8 @@ def changed(step: Step, values: Mapping[str, Any]) -> Step:
     for param in step.entry.params:
         value = values.get(param.name)
         if isinstance(value, str):
-            settings[param.name] = read_values(value, param)
+            dealt = isinstance(settings[param.name], Deal)
+            settings[param.name] = read_values(value, param, "deal" if dealt else "one_of")
         elif value is not None:
             setting = param.read(value)
             settings[param.name] = setting[0] if isinstance(setting, tuple) and setting[0] == setting[1] else setting
@@ -102,9 +103,10 @@ def changed(step: Step, values: Mapping[str, Any]) -> Step:
 
 
 def setting_text(setting: Setting, param: Param) -> str:
-    """What a parameter is set to: "5°", "-10° to 10°" or "one of 10, 25 °"."""
+    """What a parameter is set to: "5°", "-10° to 10°", "one of 10, 25 °" or "deals 10, 25 °"."""
     if isinstance(setting, OneOf):
-        return f"one of {values_text(setting)} {param.unit}".strip()
+        way = "deals" if isinstance(setting, Deal) else "one of"
+        return f"{way} {values_text(setting)} {param.unit}".strip()
     low, high = (number_text(end, param) for end in ends(setting))
     return low if low == high else f"{low} to {high}"
 

@@ -1,6 +1,7 @@
 """Ready recipes, each with its reason."""
 
 from medwb.augment.recipe import Augmentation, Step
+from medwb.params import Deal
 
 PRESETS: dict[str, Augmentation] = {
     "study": Augmentation(
@@ -13,12 +14,11 @@ PRESETS: dict[str, Augmentation] = {
             Step("pad", {"share": 0}, p=1),
             Step("crop", {"keep": 100}, p=1),
             Step("median-blur", {"radius": 3}, p=0.5),
-            *(Step("cutout", {"size": pixels / 0.64}, p=0.6) for pixels in (40, 50, 10)),
+            *(Step("cutout", {"size": Deal((40 / 0.64, 50 / 0.64, 10 / 0.64, 0, 0))}, p=1) for _ in range(3)),
         ),
         "The reference study's stream, which it found of no use: look at what a hole of 40 or 50 pixels leaves of a "
-        "scan of 64. Pad and crop bring a scaled scan back to its size; scale does that here by itself. The study "
-        "draws three of five: holes of 40, 50 and 10 pixels, and two of nothing. Here each hole is cut in 3 of 5 "
-        "scans on its own, so that one in sixteen has none.",
+        "scan of 64. Pad and crop bring a scaled scan back to its size; scale does that here by itself. Three of "
+        "five are dealt: holes of 40, 50 and 10 pixels, and two of nothing.",
     ),
     "chest-x-ray": Augmentation(
         (

@@ -16,7 +16,7 @@ import pandas as pd
 from medwb.augment.apply import FIRST_EPOCH, Augmented, Drawn, Pool, augment_samples, boxes, draw, matrices, values_at
 from medwb.augment.kept import foreground, kept
 from medwb.augment.recipe import Augmentation
-from medwb.augment.transform import Floats
+from medwb.augment.transform import TRANSFORMS, Floats
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
 from medwb.images import Pixels
@@ -215,7 +215,8 @@ def _holes(one: Drawn, size: tuple[int, int]) -> dict[int, str]:
     """The size of what is cut out, by scan."""
     where, corners = boxes(one, size) if one.applied.any() else (np.empty(0, int), np.empty((0, 4), int))
     sides = zip(where.tolist(), (corners[:, 2:] - corners[:, :2]).tolist(), strict=True)
-    return {n: f"{width} px" if width == height else f"{width} × {height} px" for n, (width, height) in sides}
+    shown = ((n, width, height) for n, (width, height) in sides if width and height)
+    return {n: f"{width} px" if width == height else f"{width} × {height} px" for n, width, height in shown}
 
 
 def number_text(value: float, param: Param, rounded: bool = False) -> str:
@@ -290,13 +291,13 @@ class Remaining(NamedTuple):
 
     Attributes:
         shares: float64 (m,): of each draw, the share of the foreground that is left; without NaN.
-        taken: How much more would be left, on average, without one step: the number of the step to a difference.
+        taken: How much more would be left, on average, without the steps of one transform: its name to a difference.
             Empty when there is nothing to warn of and nobody asked.
         augmentation: The recipe.
     """
 
     shares: Floats
-    taken: dict[int, float]
+    taken: dict[str, float]
     augmentation: Augmentation
 
     @property
@@ -318,12 +319,15 @@ class Remaining(NamedTuple):
         text = f"On average {share} of the scan is left"
         if self.mean >= HALF:
             text = f"{share} of the draws leave less than a fifth of the scan"
-        number = max(self.taken, key=lambda one: self.taken[one], default=None)
-        if number is None or self.taken[number] < 0.01:
+        name = max(self.taken, key=lambda one: self.taken[one], default=None)
+        if name is None or self.taken[name] < 0.01:
             return f"{text}."
-        steps = self.augmentation.steps
-        which = f"step {number + 1} ({steps[number].entry.title.lower()})"
-        return f"{text}; {which} takes the most: without it {percent(self.mean + self.taken[number])} would be left."
+        numbers = [number for number, step in enumerate(self.augmentation.steps, 1) if step.transform == name]
+        which = f"{', '.join(map(str, numbers))} ({TRANSFORMS.get(name).title.lower()})"
+        one, several = f"step {which} takes the most: without it", f"steps {which} take the most: without them"
+        return (
+            f"{text}; {one if len(numbers) == 1 else several} {percent(self.mean + self.taken[name])} would be left."
+        )
 
 
 def percent(share: float) -> str:
@@ -346,7 +350,7 @@ def remaining(
         augmentation: The recipe.
         seed: Seed of the run.
         epochs: Numbers of the epochs to draw for.
-        blame: Whether to leave each step out in turn even where there is nothing to warn of.
+        blame: Whether to leave each transform out in turn even where there is nothing to warn of.
     """
 
     def shares(recipe: Augmentation) -> Floats:
@@ -356,10 +360,10 @@ def remaining(
     result = Remaining(shares(augmentation), {}, augmentation)
     if not blame and not result.warning:
         return result
-    for number, step in enumerate(augmentation.steps):
-        if step.enabled:
-            without = shares(augmentation.with_step(number, replace(step, enabled=False)))
-            result.taken[number] = float(without.mean()) - result.mean if len(without) else 0.0
+    for name in dict.fromkeys(step.transform for step in augmentation.active):
+        fewer = [replace(step, enabled=step.enabled and step.transform != name) for step in augmentation.steps]
+        without = shares(replace(augmentation, steps=tuple(fewer)))
+        result.taken[name] = float(without.mean()) - result.mean if len(without) else 0.0
     return result
 
 

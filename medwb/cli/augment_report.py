@@ -105,7 +105,10 @@ def _text(setting: object, unit: str = "") -> str:
     if isinstance(setting, OneOf):
         setting = plain(setting)
     if isinstance(setting, dict):
-        return f"one of {', '.join(f'{value:g}' for value in setting['one_of'])} {unit}".strip()
+        ((way, some),) = setting.items()
+        return (
+            f"{'one of' if way == 'one_of' else 'deals'} {', '.join(f'{value:g}' for value in some)} {unit}".strip()
+        )
     return _range(setting, unit) if isinstance(setting, tuple | list) else f"{setting:g} {unit}".strip()
 
 

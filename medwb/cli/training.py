@@ -115,6 +115,7 @@ def runs(
                 "collapsed": status.get("collapsed", False),
                 "error": status.get("error"),
                 "cleaning": run.config.cleaning,
+                "augmentation": run.config.augmentation,
                 "warnings": run.warnings,
             }
         )
@@ -127,13 +128,14 @@ def runs(
             row["id"],
             row["dataset"],
             row["cleaning"],
+            row["augmentation"],
             row["state"] + (", collapsed" if row["collapsed"] else ""),
             str(row["epoch"]),
             "; ".join(filter(None, [row["error"], *(warning.partition(":")[0] for warning in row["warnings"])])),
         ]
         for row in rows
     ]
-    return print_table(["Run", "Dataset", "Cleaning", "State", "Epoch", "Notes"], cells)
+    return print_table(["Run", "Dataset", "Cleaning", "Augmentation", "State", "Epoch", "Notes"], cells)
 
 
 @command("Training")

@@ -45,10 +45,10 @@ def kept_histogram(shares: npt.NDArray[np.float64], warned_below: float = 0.2) -
 
 
 def taken_bars(names: Sequence[str], taken: Sequence[float]) -> go.Figure:
-    """How much more of the foreground would be left without each step.
+    """How much more of the foreground would be left without each transform.
 
     Args:
-        names: A step each.
+        names: A transform each.
         taken: Differences of shares; a step that brings something back has less than 0.
     """
     if not names:
@@ -62,7 +62,7 @@ def taken_bars(names: Sequence[str], taken: Sequence[float]) -> go.Figure:
         hovertemplate="without %{y}, %{x:+.1f} points more<extra></extra>",
         showlegend=False,
     )
-    figure.update_xaxes(title="Left without the step, points more")
+    figure.update_xaxes(title="Left without it, points more")
     figure.update_yaxes(autorange="reversed", type="category")
     return styled(figure, height=90 + 26 * len(names))
 

@@ -26,6 +26,8 @@ def _boxes(values: Values, width: Any, height: Any, size: Size) -> npt.NDArray[n
 
 
 def _cutout_code(settings: Mapping[str, Any], size: Size) -> str:
+    if settings["size"] == 0:
+        return f"A.NoOp(p={settings['p']:g})"
     share = between(settings["size"], 0.01)
     return (
         f"A.CoarseDropout(num_holes_range=(1, 1), hole_height_range={share}, hole_width_range={share}, "
@@ -37,7 +39,7 @@ def _cutout_code(settings: Mapping[str, Any], size: Size) -> str:
     "cutout",
     title="Cutout",
     family="holes",
-    params=[Param("size", 1, 100, 10, 0.5, "Side of the square, as a share of the scan's.", "%", until=25)],
+    params=[Param("size", 0, 100, 10, 0.5, "Side of the square, as a share of the scan's.", "%", until=25)],
     choices=[FILL],
     hidden=["left", "top", "noise"],
     code=_cutout_code,
