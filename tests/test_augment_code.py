@@ -6,7 +6,7 @@ from augmented_scans import pool_of, scans
 
 from medwb.augment import PRESETS, TRANSFORMS, Augmentation, Step, augment_samples, to_code
 from medwb.errors import RequestError
-from medwb.params import OneOf
+from medwb.params import Deal, OneOf
 
 SIZE = (100, 200)
 """Of the scans compared: percentages of it are whole pixels."""
@@ -135,6 +135,15 @@ def test_without_a_counterpart_the_step_is_named(name):
     with pytest.raises(RequestError, match=f"{name} has no counterpart in albumentations; switch it off"):
         to_code(Augmentation((Step(name),)), SIZE)
     assert name not in to_code(Augmentation((Step("invert"), Step(name, enabled=False))), SIZE)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "A.OneOf"), (2, "A.SomeOf"), (3, "A.OneOf")])
+def test_values_that_are_dealt_are_not_drawn_twice(count, words):
+    deal = Step("cutout", {"size": Deal((25, 50))}, p=1)
+    images = np.full((200, *SIZE, 1), 200, np.uint8)
+    assert words in to_code(Augmentation((deal,) * count), SIZE)
+    holes = (theirs(images, *(deal,) * count) == 0).mean(axis=(1, 2, 3))
+    assert (holes.min() >= 0.25) == (count == 2), "the larger one is always there when both are dealt"
 
 
 @pytest.mark.parametrize("name", ["cutout", "random-erasing"])

@@ -20,8 +20,9 @@ augmentation = A.Compose(
 def to_code(augmentation: Augmentation, size: tuple[int, int]) -> str:
     """Python source that builds an `albumentations.Compose` (2.0.8) with the same steps.
 
-    It draws from the same distributions, though not the same numbers; medwb moves a scan once where neighbouring
-    geometric steps move it several times.
+    It does the same where an outcome is fixed, within a grey level (a test holds both together). Random numbers are
+    its own, from the same ranges: it draws a shear by its angle and a shift in whole pixels, and the sides of a hole
+    each on its own. It moves a scan several times where medwb moves it once.
 
     Args:
         augmentation: Its active steps.
@@ -34,14 +35,13 @@ def to_code(augmentation: Augmentation, size: tuple[int, int]) -> str:
     for step, alike in groupby(augmentation.active):
         count = len(list(alike))
         dealt = step.p == 1 and any(isinstance(setting, Deal) for setting in step.settings.values())
-        expressions = [_some(step, size, count)] if dealt and count > 1 else [_expression(step, size)] * count
+        each = _each(step, size) if dealt else []
+        if 1 < count <= len(each):
+            expressions = [f"A.SomeOf([{', '.join(each)}], n={count}, replace=False, p=1)"]
+        else:
+            expressions = [_expression(step, size)] * count
         lines += [f"        {expression},\n" for expression in expressions]
     return f"{_HEAD}{''.join(lines)}    ]\n)\n"
-
-
-def _some(step: Step, size: tuple[int, int], count: int) -> str:
-    """So many of a step's values, none twice."""
-    return f"A.SomeOf([{', '.join(_each(step, size))}], n={count}, replace=False, p=1)"
 
 
 def _expression(step: Step, size: tuple[int, int]) -> str:
