@@ -10,6 +10,7 @@ from medwb.architectures import ARCHITECTURES, Architecture
 from medwb.dataset import Dataset
 from medwb.errors import RequestError, unknown_name
 from medwb.paths import check_name
+from medwb.strict_yaml import load_yaml
 
 BASELINE_SETTINGS = ("dataset", "architecture", "channels", "image_size", "scale", "cleaning", "seed")
 
@@ -127,13 +128,11 @@ def read_settings(file: Path | None, assignments: Sequence[str]) -> dict[str, An
     """
     settings: dict[str, Any] = {}
     if file is not None:
-        import yaml
-
         if file.exists() and not file.is_file():
             raise RequestError(f"{file} is no file of settings")
         try:
-            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            loaded = load_yaml(file.read_text(encoding="utf-8"))  # JSON is YAML
+        except (OSError, ValueError) as error:
             raise RequestError(f"{file} is no readable JSON or YAML file: {' '.join(str(error).split())}") from error
         if not isinstance(loaded, dict):
             raise RequestError(f"{file} holds no settings; write one key: value a line")

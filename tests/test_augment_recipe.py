@@ -136,7 +136,7 @@ BAD = {
     "a number for a name": (f"{STEP}3", "a step is written as"),
     "unknown key": ("steps: []\nstep: []", "unknown key 'step'; did you mean steps?"),
     "no steps": ("about: nothing", "holds no augmentation; write 'steps:'"),
-    "a word for steps": ("steps: rotate", "a step is written as"),
+    "a word for steps": ("steps: rotate", "holds no augmentation; write 'steps:'"),
     "a list": ("- rotate", "holds no augmentation"),
     "empty": ("", "holds no augmentation"),
     "open bracket": ("steps: [", "is no readable YAML: while parsing"),

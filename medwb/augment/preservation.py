@@ -277,7 +277,7 @@ def open_preservation(run: Run) -> Preservation:
         return Preservation(run.id)
     try:
         sweeps = tuple(_read_sweep(values) for values in json.loads(path.read_text(encoding="utf-8"))["sweeps"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RequestError(f"run {run.id}: {FILE} is damaged ({error}); remove {path} and test again") from None
     epoch = run.status().get("epoch", 0)
     return Preservation(run.id, tuple(one for one in sweeps if one.epoch == epoch))

@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from typing import Any
 from medwb.augment.transform import TRANSFORMS, Transform
 from medwb.errors import RequestError, short, unknown_name
 from medwb.params import Param, Setting, plain
+from medwb.strict_yaml import load_yaml
 
 PROBABILITY = Param("p", 0, 1, 0.5, 0.05, "Share of the scans, drawn anew each epoch, that the step changes.")
 
@@ -184,7 +185,7 @@ def read_augmentation(values: object, where: str) -> Augmentation:
     Raises:
         RequestError: An unknown key, transform or setting, a value out of range; the place is named.
     """
-    if not isinstance(values, Mapping) or not isinstance(values.get("steps"), Sequence):
+    if not isinstance(values, Mapping) or not isinstance(values.get("steps"), list | tuple):
         raise RequestError(f"{where} holds no augmentation; write 'steps:' and below it '- transform: NAME'")
     for key in values:
         if key not in ("steps", "about"):
@@ -197,7 +198,8 @@ def read_augmentation(values: object, where: str) -> Augmentation:
         try:
             steps.append(read_step(step))
         except RequestError as error:
-            name = f" ({step.get('transform')})" if isinstance(step, Mapping) else ""
+            named = step.get("transform") if isinstance(step, Mapping) else None
+            name = f" ({named[:40]})" if isinstance(named, str) else ""
             raise RequestError(f"{where}: step {number}{name}: {error}") from None
     try:
         return Augmentation(tuple(steps), about)
@@ -207,14 +209,12 @@ def read_augmentation(values: object, where: str) -> Augmentation:
 
 def parse_yaml(text: str, where: str) -> Augmentation:
     """An augmentation from YAML text. Raises RequestError, as `read_augmentation`, and for what is no YAML."""
-    import yaml
-
     if len(text) > MAX_LENGTH:
         raise RequestError(f"{where} has {len(text):,} characters; a recipe has at most {MAX_LENGTH:,}")
     try:
-        values = yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise RequestError(f"{where} is no readable YAML: {' '.join(str(error).split())}") from None
+        values = load_yaml(text)
+    except ValueError as error:
+        raise RequestError(f"{where} is no readable YAML: {error}") from None
     return read_augmentation(values, where)
 
 

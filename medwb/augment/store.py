@@ -38,9 +38,11 @@ def open_augmentation(name: str) -> Augmentation:
 
 def load_recipe(path: Path) -> Augmentation:
     """The recipe in a file anywhere. Raises RequestError when there is none, or as `read_recipe` does."""
-    if not path.is_file():
-        raise RequestError(f"{path} is no file; write the recipe into a YAML file, as `medwb augment show` prints it")
     try:
+        if not path.is_file():
+            raise RequestError(
+                f"{path} is no file; write the recipe into a YAML file, as `medwb augment show` prints it"
+            )
         return read_recipe(_head(path), str(path))
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
