@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from medwb.architectures import ARCHITECTURES, Architecture
 from medwb.dataset import Dataset
-from medwb.errors import RequestError, unknown_name
+from medwb.errors import RequestError, short, unknown_name
 from medwb.paths import check_name
 from medwb.strict_yaml import load_yaml
 
@@ -73,12 +73,6 @@ class RunConfig(BaseModel):
     """Initial weights, data order, dropout and what augmentation draws follow from it."""
 
 
-def _short(value: object) -> str:
-    """The value in at most 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunConfig:
     """Check settings and turn them into a RunConfig.
 
@@ -99,7 +93,7 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise RequestError(
-            f"{where}: {field}={_short(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"
+            f"{where}: {field}={short(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"
         ) from None
     try:
         check_name(config.cleaning, "cleaning")

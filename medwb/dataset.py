@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from medwb.errors import RequestError, unknown_name
-from medwb.paths import check_name, datasets_dir, write_text
+from medwb.paths import check_name, datasets_dir, sweep, write_text
 
 SPLITS = ("train", "val", "test")
 EVENTS = ("read", "resized", "converted", "unreadable", "missing", "unlisted", "duplicate_id", "label")
@@ -175,7 +175,7 @@ def new_dataset(name: str) -> Iterator[Path]:
     target = datasets_dir() / check_name(name, "dataset")
     if target.exists():
         raise RequestError(f"dataset {name!r} exists in {target}; choose another --name, or remove that folder first")
-    _sweep(target)
+    sweep(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(".partial", f".{name}.{os.getpid()}.", target.parent))
@@ -199,16 +199,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _sweep(target: Path) -> None:
-    """Remove what writers of the same name left that were killed half-way."""
-    import psutil
-
-    for left in target.parent.glob(f".{target.name}.*.partial"):
-        pid = left.name.split(".")[-3]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def allocate_images(path: Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:

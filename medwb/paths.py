@@ -1,9 +1,11 @@
 """MEDWB_HOME and what lies below it, and the one way in which files are replaced."""
 
 import errno
+import glob
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 from medwb.errors import RequestError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+_STAGED = re.compile(r"(\d{1,9})(?:\.[^.]+)?\.partial")  # what follows the target's name: the process, a random part
 
 
 def home() -> Path:
@@ -87,6 +91,20 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(target: Path) -> None:
+    """Remove what writers of `target` left that were killed half-way: `.<name>.<process>.partial` folders.
+
+    A random part may follow the process. What a living process is at stays.
+    """
+    import psutil
+
+    prefix = f".{target.name}."
+    for left in target.parent.glob(f"{glob.escape(prefix)}*.partial"):
+        owner = _STAGED.fullmatch(left.name.removeprefix(prefix))
+        if owner and not psutil.pid_exists(int(owner[1])):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

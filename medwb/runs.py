@@ -181,11 +181,17 @@ class Run:
         """Mark a queued run as stopped; False when it is not queued any more."""
         return self._change_status({"state": "stopped"}, only_from="queued")
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other process or thread changes what stands in the folder meanwhile, if it asks as well."""
+        with (self.path / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _change_status(self, changes: Mapping[str, Any], only_from: State | None) -> bool:
         """Change `status.json`, unless the state is not the one expected; says whether it was changed."""
         path = self.path / "status.json"
-        with (self.path / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self.locked():
             status = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             if only_from is not None and status.get("state") != only_from:
                 return False

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from medwb.augment.draws import uniform
 from medwb.augment.recipe import Augmentation, Step
-from medwb.augment.transform import Family, Floats, Values
+from medwb.augment.transform import BORDERS, Family, Floats, Values
 from medwb.dataset import Dataset
 from medwb.images import Pixels, to_shape
 from medwb.params import Deal, OneOf, Setting
@@ -244,11 +244,11 @@ def matrices(steps: Sequence[Drawn], size: tuple[int, int]) -> tuple[npt.NDArray
     return where, maps
 
 
-def borders() -> dict[str, int]:
-    """OpenCV's number for each choice of `border`."""
+def border_mode(border: str) -> int:
+    """OpenCV's number for a choice of `border`."""
     import cv2
 
-    return {"reflect": cv2.BORDER_REFLECT_101, "edge": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
+    return int(getattr(cv2, BORDERS[border]))
 
 
 def _warp(images: Pixels, steps: Sequence[Drawn]) -> None:
@@ -256,7 +256,7 @@ def _warp(images: Pixels, steps: Sequence[Drawn]) -> None:
 
     size = images.shape[1:3]
     named = next((one.values["border"] for one in steps if "border" in one.values), "edge")
-    border, flags = borders()[named], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    border, flags = border_mode(named), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = np.empty(images.shape[1:], np.uint8)
     for n, matrix in zip(*matrices(steps, size), strict=True):
         cv2.warpAffine(images[n], matrix, (size[1], size[0]), moved, flags, border)

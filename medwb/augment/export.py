@@ -1,7 +1,6 @@
 """Augmented scans as files, for tools that read a folder: always a new folder, never the source."""
 
 import csv
-import glob
 import hashlib
 import io
 import os
@@ -23,7 +22,7 @@ from medwb.augment.recipe import Augmentation
 from medwb.dataset import Dataset, release_pages
 from medwb.errors import RequestError
 from medwb.images import Pixels
-from medwb.paths import audits_dir, augmentations_dir, datasets_dir, runs_dir
+from medwb.paths import audits_dir, augmentations_dir, datasets_dir, runs_dir, sweep
 from medwb.png import png
 from medwb.progress import Progress, no_progress
 from medwb.strict_json import dump_json
@@ -200,7 +199,7 @@ def check_place(out: Path, dataset: Dataset) -> Path:
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target`; it takes that name only when the body succeeds."""
-    _sweep(target)
+    sweep(target)
     try:
         staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
         staging.mkdir()
@@ -214,16 +213,6 @@ def _new_folder(target: Path) -> Iterator[Path]:
             raise RequestError(f"{target} was made by another process meanwhile; name another folder") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _sweep(target: Path) -> None:
-    """Remove what exports to the same place left that were killed half-way."""
-    import psutil
-
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
-        pid = left.name.split(".")[-2]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _variants(

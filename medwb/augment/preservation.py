@@ -4,7 +4,6 @@ It asks what this network tolerates, not what a radiologist would: a network tha
 may lose a finding that is plain to see, and one that leans on a marker at the edge may lose it with the marker.
 """
 
-import fcntl
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -289,8 +288,7 @@ def _keep(run: Run, new: Preservation) -> None:
     def key(one: Sweep) -> tuple[str, str, str]:
         return one.transform, one.param, json.dumps(one.settings, sort_keys=True)
 
-    with (run.path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a page and a command line may test one run at a time
+    with run.locked():  # a page and a command line may test one run at a time
         try:
             kept = {key(one): one for one in open_preservation(run).sweeps}
         except RequestError:

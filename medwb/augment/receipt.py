@@ -28,6 +28,7 @@ import numpy.typing as npt
 from medwb.augment.apply import Drawn
 from medwb.augment.recipe import Augmentation, Step, read_step
 from medwb.errors import RequestError
+from medwb.gallery import contact_sheet
 from medwb.images import Pixels, resize
 from medwb.params import OneOf, Param, Setting
 from medwb.paths import replacing, write_text
@@ -244,12 +245,9 @@ def example_strip(before: Pixels, after: Pixels) -> Pixels:
     height, width, channels = before.shape[1:]
     factor = min(1.0, _MOST_SIDE / max(height, width))
     high, wide = max(1, round(height * factor)), max(1, round(width * factor))
-    picture = np.full((2 * high + _GAP, len(before) * (wide + _GAP) - _GAP, channels), 255, np.uint8)
-    for column, pair in enumerate(zip(before, after, strict=True)):
-        for row, image in enumerate(pair):
-            top, left = row * (high + _GAP), column * (wide + _GAP)
-            picture[top : top + high, left : left + wide] = resize(image, high, wide)
-    return picture
+    small = np.stack([resize(image, high, wide) for image in (*before, *after)])
+    sheet = contact_sheet(small, len(before), gap=_GAP, background=255)
+    return sheet.reshape(*sheet.shape[:2], channels)
 
 
 def save_examples(folder: Path, before: Pixels, after: Pixels) -> None:

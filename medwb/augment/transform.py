@@ -27,7 +27,10 @@ Family = Literal["geometry", "tone", "holes", "pixels", "mix"]
               sample of the train split shows through, labels too.
 """
 
-BORDER = Choice("border", ("reflect", "edge", "black"), "What lies beyond the edge of the scan.")
+BORDERS = {"reflect": "BORDER_REFLECT_101", "edge": "BORDER_REPLICATE", "black": "BORDER_CONSTANT"}
+"""OpenCV's name for each choice of `border`."""
+
+BORDER = Choice("border", tuple(BORDERS), "What lies beyond the edge of the scan.")
 FILL = Choice("fill", ("black", "mean", "noise"), "What a hole is filled with.")
 
 

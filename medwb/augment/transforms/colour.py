@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from medwb.augment.library import pixel_functions
 from medwb.augment.transform import Values, transform
 from medwb.augment.transforms.source import between
+from medwb.augment.upstream import pixel_functions
 from medwb.images import Pixels
 from medwb.params import Param
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medwb.augment.apply import borders, seed_of
+from medwb.augment.apply import border_mode, seed_of
 from medwb.augment.transform import BORDER, Values, transform
 from medwb.augment.transforms.source import border
 from medwb.images import Pixels
@@ -103,4 +103,4 @@ def _taken(image: Pixels, across: npt.ArrayLike, down: npt.ArrayLike, beyond: st
     import cv2
 
     x, y = np.asarray(across, np.float32), np.asarray(down, np.float32)
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=borders()[beyond]).reshape(image.shape)
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=border_mode(beyond)).reshape(image.shape)

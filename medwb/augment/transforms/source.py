@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from medwb.augment.transform import BORDERS
 from medwb.errors import RequestError
 from medwb.params import Setting, ends
-
-_BORDERS = {"reflect": "cv2.BORDER_REFLECT_101", "edge": "cv2.BORDER_REPLICATE", "black": "cv2.BORDER_CONSTANT"}
 
 
 def between(setting: Setting, factor: float = 1) -> str:
@@ -21,7 +20,7 @@ def sides(radius: Setting) -> str:
 
 def border(settings: Mapping[str, Any]) -> str:
     """The argument for the choice of `border`."""
-    return f"border_mode={_BORDERS[settings['border']]}"
+    return f"border_mode=cv2.{BORDERS[settings['border']]}"
 
 
 def fill(settings: Mapping[str, Any]) -> str:
