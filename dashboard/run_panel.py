@@ -31,7 +31,7 @@ def run_title(run: Run) -> str:
     entry = ARCHITECTURES.get(run.config.architecture)
     facts = [
         entry.title,
-        f"seed {run.config.seed}" if entry.layers else "",
+        f"seed {run.config.seed}" if entry.is_network else "",
         changed_settings(run.config),
         run.id[-4:],
     ]
@@ -97,7 +97,7 @@ def progress_text(run: Run, status: dict[str, Any]) -> str:
     if not status.get("total"):
         return "starting"
     head = f", {status['head']}" if status.get("head") not in (None, "shared") else ""
-    network = ARCHITECTURES.get(run.config.architecture).layers is not None
+    network = ARCHITECTURES.get(run.config.architecture).is_network
     epochs = f"epoch {status['epoch']} of {run.config.epochs}{head}" if network else f"fitting{head}"
     eta = status.get("eta")
     if eta is None:
@@ -128,7 +128,7 @@ def _warnings(recent: list[Run], statuses: dict[str, dict[str, Any]]) -> None:
 
 
 def _curves(runs: list[Run], active: list[Run]) -> None:
-    networks = [run for run in runs if ARCHITECTURES.get(run.config.architecture).layers]
+    networks = [run for run in runs if ARCHITECTURES.get(run.config.architecture).is_network]
     if not networks:
         return
     by_id = {run.id: run for run in reversed(networks)}

@@ -10,6 +10,7 @@ from medwb.architectures import ARCHITECTURES, Architecture
 from medwb.dataset import Dataset
 from medwb.errors import RequestError, short, unknown_name
 from medwb.paths import check_name
+from medwb.recipes import RECIPES
 from medwb.strict_yaml import load_yaml
 
 BASELINE_SETTINGS = ("dataset", "architecture", "channels", "image_size", "scale", "cleaning", "seed")
@@ -33,14 +34,32 @@ class RunConfig(BaseModel):
     """Name of a registered architecture."""
     heads: Literal["shared", "per-label"] = "shared"
     """One network with an output a label, or one network a label."""
-    loss: Literal["binary", "categorical"] = "binary"
-    """Cross-entropy of one sigmoid a label, or of two softmax outputs a label."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Keras's optimizer of that name."""
+    recipe: str = "reference"
+    """Where settings that are not given come from; when it is not given either, it is the architecture's own."""
+    weights: str = "none"
+    """Where the weights start: "none" for random ones, "imagenet", or the path of a .weights.h5 file."""
+    frozen: Literal["none", "logistic", "k-nn"] = "none"
+    """Keep the network's weights as they start, and fit this on its features: logistic regression or k-NN."""
+    loss: Literal["binary", "categorical", "focal", "asymmetric"] = "binary"
+    """Cross-entropy of one sigmoid a label, or of two softmax outputs a label; focal; asymmetric."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """How far targets are pulled from 0 and 1 towards one half."""
+    optimizer: Literal["adam", "sgd", "adamw"] = "adam"
+    """Keras's optimizer of that name; adamw is adam with weight_decay."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
-    """Step size at the start."""
+    """Step size at the start, or at the peak of the schedule."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Momentum of SGD; Adam does not use it."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """What weights shrink by a step, times the learning rate; adam has none, adamw needs it."""
+    clip_norm: Annotated[float, Field(ge=0)] = 0.0
+    """Longest gradient of all weights together; a longer one is shortened to it; 0 for no limit."""
+    initializer: Literal["glorot", "he"] = "glorot"
+    """Random weights of hidden layers: Keras's usual ones, or wider ones that suit ReLU."""
+    weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay a step of the running average of the weights, which is then what is scored and kept; 0 for none."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the layers; bfloat16 is quicker where the processor has it, and weights stay float32."""
     batch_size: Annotated[int, Field(ge=1, le=8192)] = 32
     """Images a step."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
@@ -53,6 +72,10 @@ class RunConfig(BaseModel):
     """Epochs without improvement before training stops and the best weights come back; 0 keeps the last weights."""
     early_stopping_min_delta: Annotated[float, Field(ge=0)] = 1e-3
     """Smallest change that is an improvement."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """What the learning rate does after the warm-up: stays, or falls to zero over all epochs (one cycle)."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of all steps in which the learning rate rises from zero."""
     plateau_patience: Annotated[int, Field(ge=0)] = 0
     """Epochs without improvement before the learning rate falls; 0 never."""
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -65,6 +88,8 @@ class RunConfig(BaseModel):
     """Height and width to resize to (area filter); None takes the dataset's."""
     scale: bool = True
     """Divide pixels by 255; otherwise 0..255 goes in."""
+    copies: Literal["all", "once"] = "all"
+    """Of training scans that are equal to the pixel, learn all, or one with the shares of their votes as labels."""
     cleaning: str = "none"
     """Name of a saved cleaning that the network learns under; "none" for the dataset as it is."""
     augmentation: str = "none"
@@ -74,21 +99,21 @@ class RunConfig(BaseModel):
 
 
 def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunConfig:
-    """Check settings and turn them into a RunConfig.
+    """Check settings and turn them into a RunConfig; what is not given follows from the recipe.
 
     Args:
         values: Field names to values; strings are converted.
         where: What the settings stand in, for the message.
 
     Raises:
-        RequestError: An unknown key (with the nearest), a value out of its range, a schedule that could not act,
-            an architecture that is not registered, a cleaning or an augmentation whose name is not allowed.
+        RequestError: An unknown key (with the nearest), a value out of its range, settings that do not go together,
+            an architecture or recipe that is not registered, a cleaning or augmentation whose name is not allowed.
     """
     for key in values:
         if key not in RunConfig.model_fields:
             raise RequestError(f"{where}: {unknown_name('setting', key, RunConfig.model_fields)}")
     try:
-        config = RunConfig.model_validate(dict(values))
+        config = RunConfig.model_validate({**_recipe_settings(values), **values})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -100,18 +125,47 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
         check_name(config.augmentation, "augmentation")
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
-    if not ARCHITECTURES.get(config.architecture).layers:
+    if not ARCHITECTURES.get(config.architecture).is_network:
         for key in values:
             if key not in BASELINE_SETTINGS and getattr(config, key) != RunConfig.model_fields[key].default:
                 raise RequestError(
                     f"{where}: {key} does nothing for the baseline {config.architecture}; leave it out"
                 )
+    _check_together(config, where)
+    return config
+
+
+def _recipe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe says, its name included: the one that is named, or the architecture's own."""
+    architecture, name = values.get("architecture"), values.get("recipe")
+    if name is None and isinstance(architecture, str):
+        name = ARCHITECTURES.get(architecture).recipe
+    return {**RECIPES.get(name).settings, "recipe": name} if isinstance(name, str) else {}
+
+
+def _check_together(config: RunConfig, where: str) -> None:
+    """Raise RequestError where one setting leaves another without effect."""
     if config.plateau_patience and config.plateau_floor >= config.learning_rate:
         raise RequestError(
             f"{where}: plateau_floor={config.plateau_floor:g} is not below learning_rate={config.learning_rate:g}, "
             "so the schedule could never act; lower the floor"
         )
-    return config
+    if config.plateau_patience and config.schedule != "constant":
+        raise RequestError(
+            f"{where}: plateau_patience={config.plateau_patience} and schedule={config.schedule} both set the "
+            "learning rate; choose one: plateau_patience=0 or schedule=constant"
+        )
+    if (config.optimizer == "adamw") != bool(config.weight_decay) and config.optimizer != "sgd":
+        raise RequestError(
+            f"{where}: optimizer={config.optimizer} and weight_decay={config.weight_decay:g} do not go together; "
+            "adamw is adam with a weight_decay above 0, such as 0.01"
+        )
+    if config.momentum and config.optimizer != "sgd":
+        raise RequestError(f"{where}: momentum={config.momentum:g} does nothing for {config.optimizer}; leave it out")
+    if config.frozen != "none" and config.weights == "none":
+        raise RequestError(
+            f"{where}: frozen={config.frozen} would fit features of random weights; name weights, such as imagenet"
+        )
 
 
 def read_settings(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
@@ -159,7 +213,7 @@ def make_configs(
     for key in ("dataset", "architecture", "seed"):
         if key in settings:
             raise RequestError(f"{key} is no setting of a selection: name it on the command line or the page")
-    sample = next(entry for entry in ARCHITECTURES if entry.layers)
+    sample = next(entry for entry in ARCHITECTURES if entry.is_network)
     checked = make_config({**settings, "dataset": dataset, "architecture": sample.name})
     if 0 < checked.early_stopping_patience <= checked.plateau_patience:
         raise RequestError(
@@ -171,7 +225,7 @@ def make_configs(
     configs = []
     for architecture in architectures:
         facts = {"dataset": dataset, "architecture": architecture.name}
-        if architecture.layers:
+        if architecture.is_network:
             configs += [make_config({**settings, **facts, "seed": seed}) for seed in seeds]
         else:
             applying = {key: value for key, value in settings.items() if key in BASELINE_SETTINGS}
@@ -200,11 +254,18 @@ def input_shape(config: RunConfig, dataset: Dataset) -> tuple[int, int, int]:
     return height, width, config.channels or channels
 
 
+def usual_settings(architecture: Architecture, recipe: str | None = None) -> dict[str, Any]:
+    """What every setting is when nothing is said but the recipe; None for the architecture's own."""
+    name = recipe or architecture.recipe
+    own = {key: field.default for key, field in RunConfig.model_fields.items() if not field.is_required()}
+    return {**own, **RECIPES.get(name).settings, "recipe": name}
+
+
 def changed_settings(config: RunConfig) -> str:
-    """The settings that differ from the defaults, such as "epochs=2 heads=per-label"; "" when none does."""
-    skip = ("dataset", "architecture", "seed")
-    fields = RunConfig.model_fields
-    values = config.model_dump()
-    return " ".join(
-        f"{key}={values[key]}" for key in fields if key not in skip and values[key] != fields[key].default
-    )
+    """The settings that differ from the usual, such as "epochs=2 heads=per-label"; "" when none does.
+
+    Usual is what the config's recipe says, and the architecture's own recipe.
+    """
+    architecture, values = ARCHITECTURES.get(config.architecture), config.model_dump()
+    usual = {**usual_settings(architecture, config.recipe), "recipe": architecture.recipe, "seed": config.seed}
+    return " ".join(f"{key}={values[key]}" for key in usual if values[key] != usual[key])

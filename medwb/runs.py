@@ -78,7 +78,8 @@ class Run:
     def _loaded(self) -> tuple[dict[str, Any], RunConfig]:
         try:
             record: dict[str, Any] = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-            config = make_config(record["config"], str(self.path / "config.json"))
+            # A run from before there were recipes learned as the reference study did.
+            config = make_config({"recipe": "reference", **record["config"]}, str(self.path / "config.json"))
             for part, kind in (("fingerprint", str), ("label_names", list)):
                 if not isinstance(record["dataset"][part], kind):
                     raise TypeError(f"{part} is {record['dataset'][part]!r}")
@@ -275,7 +276,7 @@ def check_trainable(config: RunConfig, dataset: Dataset) -> None:
     _check_labels(dataset, dataset.known_label_splits(), "")
     architecture = ARCHITECTURES.get(config.architecture)
     if cleaning := run_cleaning(config, dataset):
-        if cleaning.soft and not architecture.layers:
+        if cleaning.soft and not architecture.is_network:
             raise RequestError(
                 f"{config.architecture} cannot learn from the cleaning {cleaning.name!r}: some of its labels are "
                 "shares of votes; use a cleaning with keep-one-majority, or a network"

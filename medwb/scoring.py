@@ -67,7 +67,7 @@ class Scorer:
     def _reason(self) -> str:
         """Why a run has no ONNX file, and the way out."""
         entry, status = ARCHITECTURES.get(self.run.config.architecture), self.run.status()
-        if not entry.layers:
+        if not entry.is_network:
             return f"{entry.name} is a baseline, and only networks are kept; choose a network's run"
         if status["state"] in ACTIVE_STATES:
             return f"it is {status['state']}; its network is written when the training ends"

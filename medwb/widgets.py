@@ -175,7 +175,7 @@ def watch_runs(runs: Sequence[Run], seconds: float = 1.0) -> pd.DataFrame:
         One row a run: `run`, `architecture`, `seed`, `state`, `epoch`, `train_seconds`, `collapsed`, `error`.
     """
     bars = {run.id: tqdm(total=1.0, desc=_name(run), bar_format="{desc} {bar} {postfix}") for run in runs}
-    networks = [run for run in runs if ARCHITECTURES.get(run.config.architecture).layers]
+    networks = [run for run in runs if ARCHITECTURES.get(run.config.architecture).is_network]
     curves = (
         display(_bundle(plots.empty_figure("No epoch is done yet.")), raw=True, display_id=True) if networks else None
     )

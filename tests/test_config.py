@@ -1,8 +1,9 @@
 import pytest
 
-from medwb.architectures import select_architectures
+from medwb.architectures import ARCHITECTURES, select_architectures
 from medwb.config import RunConfig, changed_settings, make_config, make_configs, read_settings
 from medwb.errors import RequestError
+from medwb.recipes import RECIPES
 
 BASE = {"dataset": "demo", "architecture": "cnn-2"}
 
@@ -103,7 +104,7 @@ def test_what_a_selection_names_is_no_setting(key):
 
 def test_a_schedule_that_early_stopping_forestalls_is_refused():
     with pytest.raises(RequestError, match="training would stop before the learning rate falls"):
-        make_configs("demo", select_architectures(["cnn-2"]), {"plateau_patience": 5})
+        make_configs("demo", select_architectures(["cnn-2"]), {"plateau_patience": 5, "recipe": "reference"})
 
 
 def test_baselines_learn_under_a_cleaning_too():
@@ -116,3 +117,33 @@ def test_baselines_learn_under_a_cleaning_too():
 def test_numbers_are_finite(value):
     with pytest.raises(RequestError, match="early_stopping_min_delta"):
         make_config({**BASE, "early_stopping_min_delta": value})
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_a_recipe_is_where_settings_that_are_not_given_come_from(recipe):
+    config = make_config({**BASE, "recipe": recipe.name})
+    assert config.recipe == recipe.name
+    assert {key: getattr(config, key) for key in recipe.settings} == recipe.settings
+    assert make_config({**BASE, "recipe": recipe.name, "copies": "all"}).copies == "all"
+
+
+def test_without_a_recipe_it_is_the_architectures_own():
+    config = make_config(BASE)
+    assert config.recipe == ARCHITECTURES.get("cnn-2").recipe
+    assert changed_settings(make_config({**BASE, "recipe": "reference", "epochs": 3})) == "recipe=reference epochs=3"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"recipe": "stabel"}, "unknown recipe 'stabel'; did you mean stable"),
+        ({"plateau_patience": 2, "schedule": "linear"}, "both set the learning rate"),
+        ({"optimizer": "adamw"}, "adamw is adam with a weight_decay above 0"),
+        ({"weight_decay": 0.1}, "optimizer=adam and weight_decay=0.1 do not go together"),
+        ({"momentum": 0.9}, "momentum=0.9 does nothing for adam"),
+        ({"frozen": "logistic"}, "features of random weights; name weights"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named(settings, message):
+    with pytest.raises(RequestError, match=message):
+        make_config({**BASE, **settings})

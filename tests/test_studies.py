@@ -281,7 +281,7 @@ def test_when_no_run_of_a_study_finishes_the_status_is_1(black, medwb):
     arguments = ["study", "black", "cleaning", "-a", "fcnn-1", "--set", "epochs=3", "--seeds", "0"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "medwb.cli.training.watch_runs",
+            "medwb.cli.studies.watch_runs",
             lambda runs: [run.update_status(state="failed", error="x") for run in runs],
         )
         status, out, err = medwb(*arguments)

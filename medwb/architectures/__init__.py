@@ -9,6 +9,7 @@ from medwb.errors import RequestError
 from medwb.registry import Registry
 
 LayerBuilder = Callable[[Shape], list[Layer]]
+BackboneBuilder = Callable[[Shape, str], Any]
 EstimatorBuilder = Callable[[int], Any]
 
 
@@ -22,7 +23,12 @@ class Architecture:
         title: How a table writes it.
         summary: First line of the builder's docstring.
         reference_score: F1 that the reference study reported for it; None where it did not.
-        layers: For networks: the hidden layers for an input shape (height, width, channels), outputs excluded.
+        recipe: How it is trained when nothing is said, by its name in `medwb.recipes`.
+        layers: For networks that are a chain: the hidden layers for an input shape (height, width, channels), outputs
+            excluded.
+        backbone: For other networks: a function from (shape, weights) to a `keras.Model` of float pixels in 0..1 to
+            one vector of features an image, float32 (B, F). `weights` is "none", "imagenet" or a file's path.
+            Keras is imported inside.
         estimator: For baselines: a scikit-learn classifier of one label over flattened pixels, for a seed.
         constant: Whether it answers the same for every image by design.
     """
@@ -32,9 +38,16 @@ class Architecture:
     title: str
     summary: str
     reference_score: float | None = None
+    recipe: str = "reference"
     layers: LayerBuilder | None = None
+    backbone: BackboneBuilder | None = None
     estimator: EstimatorBuilder | None = None
     constant: bool = False
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it is trained by Keras, with settings that baselines do not have."""
+        return self.estimator is None
 
 
 class LayerFacts(NamedTuple):
@@ -51,13 +64,25 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", package=__name_
 
 
 def network(
-    name: str, *, family: str, title: str, reference_score: float | None = None
+    name: str, *, family: str, title: str, reference_score: float | None = None, recipe: str = "stable"
 ) -> Callable[[LayerBuilder], LayerBuilder]:
     """Register the decorated function, which lists the hidden layers for an input shape, as an architecture."""
 
     def register(build: LayerBuilder) -> LayerBuilder:
-        entry = Architecture(name, family, title, _summary(build), reference_score, layers=build)
+        entry = Architecture(name, family, title, _summary(build), reference_score, recipe, layers=build)
         ARCHITECTURES.add(name, entry)
+        return build
+
+    return register
+
+
+def backbone(
+    name: str, *, family: str, title: str, recipe: str = "stable"
+) -> Callable[[BackboneBuilder], BackboneBuilder]:
+    """Register the decorated function, which builds a Keras model from pixels to features, as an architecture."""
+
+    def register(build: BackboneBuilder) -> BackboneBuilder:
+        ARCHITECTURES.add(name, Architecture(name, family, title, _summary(build), recipe=recipe, backbone=build))
         return build
 
     return register

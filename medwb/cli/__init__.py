@@ -10,7 +10,7 @@ from medwb.terminal import say
 
 __all__ = ["app", "main"]
 
-for _topic in ("data", "audit", "augment", "training", "results"):  # the order of the headings of `medwb --help`
+for _topic in ("data", "audit", "augment", "training", "studies", "results"):  # the order of the headings of `medwb --help`
     import_module(f"medwb.cli.{_topic}")
 
 

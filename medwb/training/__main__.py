@@ -39,7 +39,7 @@ def train(run: Run) -> str:
         raise RequestError(f"run {run.id} is {run.state}; launch a new one")
     architecture = ARCHITECTURES.get(run.config.architecture)
     data = RunData(dataset, run.config, cleaning, augmentation)
-    if architecture.layers:
+    if architecture.is_network:
         from medwb.training.network import train_network as train_model
     else:
         from medwb.training.baseline import train_baseline as train_model
