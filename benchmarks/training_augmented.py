@@ -15,7 +15,6 @@ from contextlib import closing
 
 import medwb.training  # noqa: F401  isort: skip  says how TensorFlow and OpenCV start
 
-import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -26,7 +25,8 @@ from medwb.augment import PRESETS, Augmentation
 from medwb.config import RunConfig
 from medwb.dataset import Dataset
 from medwb.training.data import RunData
-from medwb.training.network import _step, build_network
+from medwb.training.fit import make_optimizer, make_update
+from medwb.training.network import build_network
 
 SCANS = {"fcnn-1": 16_384, "cnn-2": 8_192, "cnn-5": 512}
 """Scans an epoch: some seconds."""
@@ -51,7 +51,7 @@ def measure(name: str, scans: int, rounds: int, batch_size: int) -> dict[str, ob
     """Images a second of both sides in each round, and the median of the rounds' ratios."""
     config = RunConfig(dataset="noise", architecture=name, batch_size=batch_size)
     network = build_network(ARCHITECTURES.get(name), SHAPE, LABELS, config)
-    step = _step(network, keras.optimizers.Adam(config.learning_rate), SHAPE, LABELS, config)
+    update = make_update(network, make_optimizer(network, config), config)
     dataset = noise(scans)
     sides = {"without": Augmentation(), "study": PRESETS["study"]}
     data = {side: RunData(dataset, config, None, augmentation) for side, augmentation in sides.items()}
@@ -60,7 +60,7 @@ def measure(name: str, scans: int, rounds: int, batch_size: int) -> dict[str, ob
         started = time.perf_counter()
         with closing(data[side].epoch(epoch, np.arange(LABELS), 0)) as batches:
             for batch in batches:
-                loss, answer = step(*batch)
+                loss, answer = update(*batch, np.float32(config.learning_rate))
                 float(loss), answer.numpy()
         return (scans - 2) / (time.perf_counter() - started)
 

@@ -16,6 +16,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 _STAGED = re.compile(r"(\d{1,9})(?:\.[^.]+)?\.partial")  # what follows the target's name: the process, a random part
 
+_REPLACING = re.compile(r"\.(\d{1,9})\.[0-9a-f]+\.partial\.")  # what stands before the target's name
+
 
 def home() -> Path:
     """The folder that holds datasets and runs.
@@ -105,6 +107,19 @@ def sweep(target: Path) -> None:
         owner = _STAGED.fullmatch(left.name.removeprefix(prefix))
         if owner and not psutil.pid_exists(int(owner[1])):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def sweep_files(folder: Path) -> None:
+    """Remove what writers of a folder's files (`replacing`) left that were killed half-way.
+
+    What a living process is at stays.
+    """
+    import psutil
+
+    for left in folder.glob(".*.partial.*"):
+        owner = _REPLACING.match(left.name)
+        if owner and not psutil.pid_exists(int(owner[1])):
+            left.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

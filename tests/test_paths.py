@@ -1,10 +1,12 @@
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from medwb.errors import RequestError
-from medwb.paths import check_name, home, replacing, write_text
+from medwb.paths import check_name, home, replacing, sweep_files, write_text
 
 
 def test_home_is_the_variable(tmp_path, monkeypatch):
@@ -71,3 +73,14 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text() == "new"
+
+
+def test_what_killed_writers_left_of_files_is_swept_up(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    (tmp_path / f".{gone.pid}.0a1b.partial.status.json").touch()
+    (tmp_path / f".{os.getpid()}.0a1b.partial.status.json").touch()  # its writer lives
+    (tmp_path / "status.json").touch()
+    sweep_files(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [f".{os.getpid()}.0a1b.partial.status.json", "status.json"]

@@ -161,7 +161,7 @@ def test_a_network_for_other_labels_is_refused(tiny):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [entry.name for entry in ARCHITECTURES if entry.is_network])
 def test_every_network_can_be_written(tmp_path, name):
-    from medwb.training.network import _predictor, build_network
+    from medwb.training.network import build_network, make_predictor
     from medwb.training.onnx_model import write_onnx
 
     config = make_config({"dataset": "any", "architecture": name})
@@ -175,6 +175,6 @@ def test_every_network_can_be_written(tmp_path, name):
         def images(self, split, start, stop):
             return images[start:stop]
 
-    scores = _predictor(network, config)(Data(), "val")
+    scores = make_predictor(network, config)(Data(), "val")
     assert write_onnx(network, config, tmp_path / "model.onnx", images, scores) <= 1e-4
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -73,12 +74,12 @@ def test_same_seed_same_bits(tiny):
     [
         {"heads": "per-label", "loss": "categorical", "class_weights": "balanced"},
         {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.05, "monitor": "loss", "channels": 3},
-        {"plateau_patience": 1, "monitor": "accuracy", "image_size": 32, "early_stopping_patience": 0},
+        {"plateau_patience": 1, "schedule": "constant", "monitor": "accuracy", "image_size": 32, "epochs": 7},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
 def test_every_way_to_set_the_problem_learns(tiny, settings):
-    run, process = train(tiny, architecture="fcnn-1", epochs=6, batch_size=16, **settings)
+    run, process = train(tiny, architecture="fcnn-1", batch_size=16, **{"epochs": 6, **settings})
     assert process.returncode == 0, process.stderr
     assert run.history().groupby("head")["val_f1"].max().mean() > 0.75
     if settings.get("heads") == "per-label":
@@ -265,3 +266,34 @@ def test_a_cleaning_that_was_changed_since_the_launch_is_refused(tiny):
     assert f"cleaning 'mine' has changed since run {run.id} was made" in process.stderr
     assert "Traceback" not in process.stderr
     assert run.state == "failed"
+
+
+def test_equal_scans_are_learned_once_with_the_share_of_their_votes(tiny):
+    train = np.flatnonzero(tiny.samples["split"] == "train")
+    images = np.array(tiny.images)
+    images[train[1:6]] = images[train[0]]
+    images[train[6]] = images[np.flatnonzero(tiny.samples["split"] == "val")[0]]  # another split is no copy
+    tiny.samples.loc[train[:6], "edema"] = [1, 1, 0, np.nan, 0, 1]
+    tiny.samples.loc[train[:6], "mass"] = np.nan
+    copied = replace(tiny, images=images, samples=tiny.samples.copy())
+    once, all_ = (run_data(copied, copies=copies) for copies in ("once", "all"))
+    assert len(all_.train) - len(once.train) == 5
+    first = once.train.labels[0]
+    assert first[0] == pytest.approx(3 / 5)
+    assert np.isnan(first[1])
+    assert np.array_equal(once.train.rows[1:], all_.train.rows[6:])
+    assert np.array_equal(once.train.labels[1:], all_.train.labels[6:], equal_nan=True)
+    (batch,) = run_data(copied, copies="once", batch_size=1000).epoch(1, np.arange(3), 0)
+    order = np.random.default_rng((0, 1)).permutation(len(once.train))
+    assert np.array_equal(batch.images, images[once.train.rows[order]])
+    assert np.array_equal(batch.targets, np.nan_to_num(once.train.labels[order]))
+    assert once.describe() == [f"of scans that are equal one is learned: {len(once.train)} scans"]
+
+
+def test_what_is_left_of_an_epoch_is_its_end(tiny):
+    data = run_data(tiny, batch_size=32)
+    whole = list(data.epoch(3, np.arange(3), 1))
+    rest = list(data.epoch(3, np.arange(3), 1, start=2))
+    assert len(rest) == len(whole) - 2
+    for mine, theirs in zip(rest, whole[2:], strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))

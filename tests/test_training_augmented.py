@@ -150,8 +150,9 @@ def test_a_receipt_counts_what_was_handed_out_alone(tiny):
 )
 def test_the_network_receives_what_a_preview_shows(tiny, monkeypatch, augmentation, settings):
     """Bit for bit, for each sample, epoch and seed."""
-    from medwb.training import network
+    from medwb.training import fit
     from medwb.training.reporting import Reporter
+    from medwb.training.train_network import train_network
 
     save_augmentation("mixed", MIXED)
     save_cleaning(make_cleaning(disputing(tiny), ["keep-one-soft"], name="soft"))
@@ -161,20 +162,20 @@ def test_the_network_receives_what_a_preview_shows(tiny, monkeypatch, augmentati
     )
     run = create_run(config, tiny)
     received = []
-    make_step = network._step
+    make_update = fit.make_update
 
     def spying(*arguments):
-        step = make_step(*arguments)
+        update = make_update(*arguments)
 
-        def spy(images, targets, weights):
+        def spy(images, targets, weights, rate):
             received.append((images, targets, weights))
-            return step(images, targets, weights)
+            return update(images, targets, weights, rate)
 
         return spy
 
-    monkeypatch.setattr(network, "_step", spying)
+    monkeypatch.setattr(fit, "make_update", spying)
     data = RunData(tiny, config, run_cleaning(config, tiny), run.augmentation)
-    network.train_network(run, data, Reporter(run))
+    train_network(run, data, Reporter(run))
 
     cleaning = run_cleaning(config, tiny)
     part = (cleaning.apply(tiny) if cleaning else tiny).split("train")
@@ -218,6 +219,6 @@ def test_a_recipe_that_is_changed_later_changes_no_run(home):
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("signal.signal", lambda *arguments: None)
-        patch.setattr("medwb.training.network.train_network", lambda run, data, reporter: seen.append(data))
+        patch.setattr("medwb.training.train_network.train_network", lambda run, data, reporter: seen.append(data))
         training.train(run)
     assert [step.transform for step in seen[0].augmentation.steps] == ["rotate"]

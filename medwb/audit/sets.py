@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -110,3 +110,21 @@ def exact_sets(dataset: Dataset, progress: Progress = no_progress) -> DuplicateS
             keys += block
             progress(len(keys), len(rows))
     return DuplicateSets.from_keys(np.frombuffer(b"".join(keys), np.dtype([("high", "<u8"), ("low", "<u8")])))
+
+
+def without_copies(dataset: Dataset) -> Dataset:
+    """Of samples whose pixels are the same the first one, with the share of their votes as its label.
+
+    A vote is a known label of one of them; where there is none the label stays unknown.
+    """
+    units = exact_sets(dataset).units
+    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
+    votes = np.zeros((len(first), len(dataset.label_names), 2))  # known, and the sum
+    for part, values in enumerate((~np.isnan(dataset.labels), np.nan_to_num(dataset.labels))):
+        np.add.at(votes[..., part], unit, values)
+    with np.errstate(invalid="ignore"):
+        shares = (votes[..., 1] / votes[..., 0]).astype(np.float32)
+    order = np.argsort(first)
+    samples = dataset.samples.iloc[first[order]].copy()
+    samples[list(dataset.label_names)] = shares[order]
+    return replace(dataset, samples=samples)

@@ -10,7 +10,8 @@ from medwb.terminal import say
 
 __all__ = ["app", "main"]
 
-for _topic in ("data", "audit", "augment", "training", "studies", "results"):  # the order of the headings of `medwb --help`
+# In the order of the headings of `medwb --help`.
+for _topic in ("data", "audit", "augment", "training", "studies", "results"):
     import_module(f"medwb.cli.{_topic}")
 
 

@@ -14,7 +14,9 @@ from medwb.audit.cleaning import Cleaning
 from medwb.dataset import Dataset, open_dataset
 from medwb.errors import RequestError
 from medwb.metrics import collapsed_labels
+from medwb.paths import sweep_files
 from medwb.runs import Predictions, Run, run_cleaning
+from medwb.training.checkpoint import remove_checkpoint
 from medwb.training.data import RunData
 from medwb.training.reporting import Reporter
 
@@ -37,10 +39,11 @@ def train(run: Run) -> str:
     signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(reporter, frame))
     if not run.claim():
         raise RequestError(f"run {run.id} is {run.state}; launch a new one")
+    sweep_files(run.path)
     architecture = ARCHITECTURES.get(run.config.architecture)
     data = RunData(dataset, run.config, cleaning, augmentation)
     if architecture.is_network:
-        from medwb.training.network import train_network as train_model
+        from medwb.training.train_network import train_network as train_model
     else:
         from medwb.training.baseline import train_baseline as train_model
     logging.info("%s on %s (%s), %s", architecture.name, dataset.name, dataset.fingerprint, run.config)
@@ -69,8 +72,10 @@ def train(run: Run) -> str:
     ]
     if collapsed:
         logging.warning("collapsed: the same answer for every image on %s", ", ".join(collapsed))
-    state = "stopped" if reporter.stop_requested else "finished"
+    state = "stopped" if reporter.stopped else "finished"
     run.update_status(state=state, eta=0, collapsed=bool(collapsed), collapsed_labels=collapsed, **reporter.totals())
+    if state == "finished":
+        remove_checkpoint(run)
     logging.info("%s", state)
     return state
 

@@ -44,6 +44,7 @@ def train_baseline(run: Run, data: RunData, reporter: Reporter) -> dict[str, Sco
             answer[:, index] = _score(classifier, pixels[split])
         reporter.step(index + 1, len(names), 1, name)
         if reporter.stop_requested and index + 1 < len(names):
+            reporter.stopped = True
             return None
     return scores
 

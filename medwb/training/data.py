@@ -1,18 +1,19 @@
 """What a run feeds its model: batches of pixels, targets and weights, in an order that the seed decides."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from medwb.audit.cleaning import Cleaning
+from medwb.audit.sets import without_copies
 from medwb.augment import Augmentation, Augmented, Pool, augment_samples
-from medwb.augment.receipt import EXAMPLES, Receipt, save_examples
+from medwb.augment.receipt import EXAMPLES, Receipt, read_receipt, save_examples
 from medwb.config import RunConfig, input_shape
 from medwb.dataset import Dataset
 from medwb.images import Pixels, to_shape
@@ -52,7 +53,7 @@ class RunData:
         val: The samples that early stopping and the schedule watch.
         train_positions: int64: where the samples of `train` stand in the train split.
         val_positions: int64: where those of `val` stand in the val split.
-        pool: `train` as the network sees it before augmentation.
+        pool: The cleaned train split as the network sees it before augmentation.
         receipt: What augmentation has done so far; None without one.
         examples: The first scans that were handed out, as they are and as they became; None without augmentation.
     """
@@ -73,11 +74,16 @@ class RunData:
         self.shape = input_shape(config, dataset)
         self._splits = {split: dataset.split(split) for split in dataset.splits}
         cleaned = cleaning.apply(dataset) if cleaning else dataset
-        self.train, self.val = cleaned.split("train"), cleaned.split("val")
+        self.train, self.val = (learned := cleaned.split("train")), cleaned.split("val")
+        if config.copies == "once":
+            self.train = without_copies(learned)
         self.train_positions = np.flatnonzero(np.isin(self._splits["train"].rows, self.train.rows))
         self.val_positions = np.flatnonzero(np.isin(self._splits["val"].rows, self.val.rows))
-        rows = self.train.rows
-        self.pool = Pool(rows, self.train.labels, lambda positions: self._load(rows[positions]))
+        # The pool has the copies too: a preview, which knows nothing of `copies`, mixes with the same partners.
+        self._in_pool = np.flatnonzero(np.isin(learned.rows, self.train.rows))
+        rows, labels = learned.rows, learned.labels.copy()
+        labels[self._in_pool] = self.train.labels
+        self.pool = Pool(rows, labels, lambda positions: self._load(rows[positions]))
         if self.augmentation.active:
             self.receipt = Receipt.of(self.augmentation, config.augmentation, config.seed)
             empty = np.zeros((0, *self.shape), np.uint8)
@@ -97,6 +103,8 @@ class RunData:
                 for split, part in (("train", self.train), ("val", self.val))
             ]
             lines += [f"cleaning {self.cleaning.name}: {note}" for note in self.cleaning.notes]
+        if self.config.copies == "once":
+            lines.append(f"of scans that are equal one is learned: {len(self.train):,} scans")
         if self.augmentation.active:
             names = ", ".join(step.transform for step in self.augmentation.active)
             lines.append(f"augmentation {self.config.augmentation} ({self.augmentation.digest}): {names}")
@@ -111,7 +119,7 @@ class RunData:
         """uint8 (stop - start, H, W, C): consecutive samples of a split."""
         return self._load(self._splits[split].rows[start:stop])
 
-    def epoch(self, epoch: int, labels: npt.NDArray[np.int64], seed: int) -> Generator[Batch]:
+    def epoch(self, epoch: int, labels: npt.NDArray[np.int64], seed: int, start: int = 0) -> Generator[Batch]:
         """Every training sample with a known label once, augmented, in an order that follows from (seed, epoch).
 
         Batches are made ahead, on threads. What augmentation draws follows from the run's seed, not from this one, so
@@ -121,9 +129,10 @@ class RunData:
             epoch: Number of the epoch, from 1.
             labels: int64: which labels.
             seed: Of the order.
+            start: Batches to leave out at the beginning; the others are as they would be without.
         """
-        order = np.random.default_rng((seed, epoch)).permutation(self._train)
         size = self.config.batch_size
+        order = np.random.default_rng((seed, epoch)).permutation(self._train)[start * size :]
         length = size * max(1, min(_BLOCK, _BLOCK_BYTES // int(np.prod(self.shape))) // size)
         blocks = [order[start : start + length] for start in range(0, len(order), length)]
         threads = min(_MOST_THREADS, os.cpu_count() or 1)
@@ -139,7 +148,8 @@ class RunData:
                     self._count(block, augmented, handed)
 
     def _block(self, positions: npt.NDArray[np.int64], epoch: int) -> tuple[Augmented, Targets, Targets]:
-        augmented = augment_samples(self.pool, positions, self.augmentation, self.config.seed, epoch)
+        here = self._in_pool[positions]
+        augmented = augment_samples(self.pool, here, self.augmentation, self.config.seed, epoch)
         return augmented, *self._weighed(augmented.targets)
 
     def _count(self, positions: npt.NDArray[np.int64], augmented: Augmented, handed: int) -> None:
@@ -148,7 +158,7 @@ class RunData:
             return
         self.receipt.count(augmented.drawn, handed)
         if (missing := min(EXAMPLES - len(self.examples[0]), handed)) > 0:
-            sides = self.pool.images(positions[:missing]), augmented.images[:missing]
+            sides = self.pool.images(self._in_pool[positions[:missing]]), augmented.images[:missing]
             before, after = (np.concatenate(pair) for pair in zip(self.examples, sides, strict=True))
             self.examples = before, after
             self.receipt.examples += self.train.samples["id"].iloc[positions[:missing]].tolist()
@@ -161,6 +171,16 @@ class RunData:
             save_examples(folder, *self.examples)
         self.receipt.epochs[head] = epoch
         self.receipt.save(folder)
+
+    def receipt_state(self) -> tuple[dict[str, Any] | None, list[Pixels]]:
+        """What augmentation has done until now, for a checkpoint: the receipt's JSON, and the examples."""
+        return (self.receipt.describe() if self.receipt else None), list(self.examples or ())
+
+    def restore_receipt(self, receipt: dict[str, Any] | None, examples: Sequence[Pixels]) -> None:
+        """Go on from what `receipt_state` gave."""
+        if receipt is not None:
+            before, after = examples
+            self.receipt, self.examples = read_receipt(receipt), (before, after)
 
     @cached_property
     def _train(self) -> npt.NDArray[np.int64]:

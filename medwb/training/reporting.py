@@ -20,12 +20,16 @@ class Reporter:
 
     Attributes:
         stop_requested: Set when the run shall end after the batch at hand.
+        stopped: Set when it has ended so, before its end.
+        rows: The history so far, as `history.csv` has it.
     """
 
     def __init__(self, run: Run) -> None:
         self.stop_requested = False
+        self.stopped = False
+        self.rows: list[dict[str, Any]] = []
         self._run = run
-        self._rows: list[dict[str, Any]] = []
+        self._before = 0.0
         self._started = time.monotonic()
         self._first_step: float | None = None
         self._steps = 0
@@ -67,9 +71,8 @@ class Reporter:
 
     def epoch(self, row: dict[str, Any], collapsed: bool) -> None:
         """Add a row to history.csv."""
-        self._rows.append(row)
-        with replacing(self._run.path / "history.csv") as temporary:
-            pd.DataFrame(self._rows).to_csv(temporary, index=False)
+        self.rows.append(row)
+        self._write_history()
         self._run.update_status(epoch=row["epoch"], head=row["head"], collapsed=collapsed)
         self._bar.update(self._task, score=f"F1 {row['val_f1']:.3f}")
 
@@ -82,6 +85,20 @@ class Reporter:
         finally:
             self._aside += time.monotonic() - started
 
+    def restore(self, rows: list[dict[str, Any]], seconds: float) -> None:
+        """Go on from a checkpoint: its history, and the time that was spent until then."""
+        self.rows, self._before = rows, seconds
+        self._write_history()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training so far, that before an interruption included."""
+        return self._before + time.monotonic() - self._started - self._aside
+
     def totals(self) -> dict[str, float]:
         """Wall time of the training, for the final status."""
-        return {"train_seconds": time.monotonic() - self._started - self._aside, "finished": time.time()}
+        return {"train_seconds": self.seconds, "finished": time.time()}
+
+    def _write_history(self) -> None:
+        with replacing(self._run.path / "history.csv") as temporary:
+            pd.DataFrame(self.rows).to_csv(temporary, index=False)
