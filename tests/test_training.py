@@ -101,7 +101,8 @@ def test_every_baseline_answers(tiny, name):
 
 
 def test_a_dead_network_is_called_collapsed(tiny):
-    run, process = train(tiny, architecture="fcnn-1", optimizer="sgd", learning_rate=1e-9, epochs=1, scale=False)
+    settings = {"recipe": "reference", "optimizer": "sgd", "learning_rate": 1e-9, "epochs": 1, "scale": False}
+    run, process = train(tiny, architecture="fcnn-1", **settings)
     assert process.returncode == 0
     assert not run.status()["collapsed"]  # untrained, but alive
     run, process = train(tiny, architecture="fcnn-1", optimizer="adam", learning_rate=5, epochs=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
+import numpy.typing as npt
 
 from medwb.architectures import ARCHITECTURES
 from medwb.audit.cleaning import Cleaning
@@ -18,7 +19,10 @@ from medwb.paths import sweep_files
 from medwb.runs import Predictions, Run, run_cleaning
 from medwb.training.checkpoint import remove_checkpoint
 from medwb.training.data import RunData
+from medwb.training.loggers import loggers_for
 from medwb.training.reporting import Reporter
+
+_ARTIFACTS = ("config.json", "history.csv", "log.txt", "predictions.npz", "model.onnx", "receipt.json")
 
 
 def train(run: Run) -> str:
@@ -35,7 +39,7 @@ def train(run: Run) -> str:
             f"({run.fingerprint} then, {dataset.fingerprint} now); launch a new one"
         )
     cleaning, augmentation = _cleaning(run, dataset), run.augmentation
-    reporter = Reporter(run)
+    reporter = Reporter(run, loggers := loggers_for(run))
     signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(reporter, frame))
     if not run.claim():
         raise RequestError(f"run {run.id} is {run.state}; launch a new one")
@@ -51,24 +55,37 @@ def train(run: Run) -> str:
         logging.info("%s", line)
     for warning in run.warnings:
         logging.warning("%s", warning)
-    with reporter:
-        scores = train_model(run, data, reporter)
+    for logger in loggers:
+        logger.start(run.config.model_dump(), {key: run.record[key] for key in ("dataset", "versions", "git_commit")})
+    state = "failed"
+    try:
+        with reporter:
+            scores = train_model(run, data, reporter)
+        state = _finish(run, data, reporter, scores)
+    finally:
+        for logger in loggers:
+            logger.finish({**run.status(), "state": state}, [run.path / name for name in _ARTIFACTS])
+    logging.info("%s", state)
+    return state
+
+
+def _finish(run: Run, data: RunData, reporter: Reporter, scores: dict[str, npt.NDArray[np.float32]] | None) -> str:
+    """Save what the run answered, and give it its final state."""
     if scores is None:
         run.update_status(state="stopped", eta=0, **reporter.totals())
         logging.info("stopped before every label had its model: no answers are kept")
         return "stopped"
+    names = data.dataset.label_names
     answers = {
         split: Predictions(data.split(split).samples["id"].to_numpy(str), data.split(split).labels, scores[split])
-        for split in dataset.splits
+        for split in data.dataset.splits
     }
     run.save_predictions(answers)
     learnable = [len(np.unique(column[~np.isnan(column)])) > 1 for column in data.train.labels.T]
     collapsed = [
         label
-        for label, flat, known in zip(
-            dataset.label_names, collapsed_labels(answers["val"].y_score), learnable, strict=True
-        )
-        if flat and known and not architecture.constant
+        for label, flat, known in zip(names, collapsed_labels(answers["val"].y_score), learnable, strict=True)
+        if flat and known and not ARCHITECTURES.get(run.config.architecture).constant
     ]
     if collapsed:
         logging.warning("collapsed: the same answer for every image on %s", ", ".join(collapsed))
@@ -76,7 +93,6 @@ def train(run: Run) -> str:
     run.update_status(state=state, eta=0, collapsed=bool(collapsed), collapsed_labels=collapsed, **reporter.totals())
     if state == "finished":
         remove_checkpoint(run)
-    logging.info("%s", state)
     return state
 
 

@@ -1,7 +1,7 @@
 """What a training tells while it works: status.json, history.csv and a bar with an estimate."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medwb.paths import replacing
 from medwb.runs import Run
+from medwb.training.loggers import RunLogger
 
 _STATUS_EVERY_S = 1.0
 
@@ -24,11 +25,12 @@ class Reporter:
         rows: The history so far, as `history.csv` has it.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, loggers: Sequence[RunLogger] = ()) -> None:
         self.stop_requested = False
         self.stopped = False
         self.rows: list[dict[str, Any]] = []
         self._run = run
+        self._loggers = loggers
         self._before = 0.0
         self._started = time.monotonic()
         self._first_step: float | None = None
@@ -73,6 +75,8 @@ class Reporter:
         """Add a row to history.csv."""
         self.rows.append(row)
         self._write_history()
+        for logger in self._loggers:
+            logger.epoch(row)
         self._run.update_status(epoch=row["epoch"], head=row["head"], collapsed=collapsed)
         self._bar.update(self._task, score=f"F1 {row['val_f1']:.3f}")
 
