@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from medwb.audit.near import CERTAIN, find_near_copies, stand_out
-from medwb.audit.registration import align, likeness, smooth
+from medwb.audit.registration import _sampled, _tone, align, likeness, smooth
 from medwb.audit.sets import DuplicateSets, exact_sets
 from medwb.audit.signatures import Pose, _Cells, grey_frames, poses
 from medwb.audit.workers import workers
@@ -243,6 +243,24 @@ def test_alignment_finds_the_pose(pose):
     assert np.abs(maps[0] - pose.map()).max() * 64 < 0.1
     assert likeness(posed[None], image[None], maps)[0] > 0.98
     assert likeness(posed[None], texture(4).astype(np.float32)[None], maps)[0] < 0.5
+
+
+@pytest.mark.parametrize(("power", "gain"), [(1.0, 1.0), (1.4, 1.0), (0.7, 1.0), (1.0, 0.6), (1.0, 1.3)])
+def test_tones_are_fitted(power, gain):
+    sources = np.stack([texture(seed).astype(np.float32) for seed in range(3)])
+    targets = np.clip(255 * (sources / 255) ** power * gain, 0, 255)
+    everywhere = np.ones_like(_sampled(sources))
+    toned = _tone(sources, targets, everywhere)
+    assert toned.shape == sources.shape
+    assert np.abs(toned - targets).mean() < 1
+    assert np.abs(toned[1] - _tone(sources[1:2], targets[1:2], everywhere[1:2])[0]).max() < 0.1
+
+
+def test_strong_tones_and_blur_are_fitted_however_unlike_they_make_a_scan():
+    image = texture(3)
+    changed = cv2.GaussianBlur(image, (0, 0), 1.8).astype(np.float32)
+    changed = 255 * (changed / 255) ** 1.8
+    assert likeness(image[None].astype(np.float32), changed[None], Pose().map()[None])[0] > 0.96
 
 
 @pytest.mark.parametrize("side", [24, 64])

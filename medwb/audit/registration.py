@@ -29,6 +29,8 @@ _LEAST = 0.4  # share of the frame that must overlap
 _TILES = 8  # a side
 _LEVELLING = 2.0  # of the mean strength: with more, strong edges decide; with less, noise and JPEG do
 _SURE, _HOPELESS = 0.98, 0.82  # likeness from which, and below which, tone and blur are not fitted
+_UNLIKE = 0.88  # likeness below which they are fitted only to what differs much: other copies are more alike
+_FAR_AS_SHARP, _FAR_AS_SKEWED = 0.5, 0.3  # what is much, in the measures of _AS_SHARP and _AS_SKEWED
 _TONES = 24
 _FINER = 1024  # steps of a tone curve when it is applied
 _BLURS = (0.7, 1.0, 1.4)  # pixels of 64
@@ -117,7 +119,7 @@ def likeness(a: Floats, b: Floats, maps: Maps) -> Floats:
     result = np.where(share.mean(axis=1) >= _LEAST, _correlation(mine.detail, other.detail, share), 0)
     doubtful = np.flatnonzero((result < _SURE) & (result >= _HOPELESS))
     if len(doubtful):
-        fitted = _fitted(mine.at(doubtful), other.at(doubtful), share[doubtful], tones[doubtful])
+        fitted = _fitted(mine.at(doubtful), other.at(doubtful), share[doubtful], tones[doubtful], result[doubtful])
         result[doubtful] = np.maximum(result[doubtful], fitted)
     return np.clip(result, 0, 1).astype(np.float32)
 
@@ -147,15 +149,17 @@ class _Side(NamedTuple):
         return _Side(self.frames[where], self.detail[where])
 
 
-def _fitted(a: _Side, b: _Side, share: Floats, tones: Floats) -> Floats:
-    """Likeness after what differs was fitted, tones or sharpness or both; (n,), 0 where neither differs.
+def _fitted(a: _Side, b: _Side, share: Floats, tones: Floats, before: Floats) -> Floats:
+    """Likeness after what differs was fitted, tones or sharpness or both; (n,), 0 where too little differs.
 
-    `share` says which detail is compared, `tones` which of the pixels in `_sampled`.
+    `share` says which detail is compared, `tones` which of the pixels in `_sampled`, `before` how alike they are.
     """
-    sharper = np.log(_sharpness(a.frames) / _sharpness(b.frames))
+    sharper = np.abs(np.log(_sharpness(a.frames) / _sharpness(b.frames)))
+    skewed = np.abs(_skewness(a.frames, tones) - _skewness(b.frames, tones))
     best = np.zeros(len(share), np.float32)
-    toned = np.abs(_skewness(a.frames, tones) - _skewness(b.frames, tones)) > _AS_SKEWED
-    some = np.flatnonzero(toned | (np.abs(sharper) > _AS_SHARP))
+    differ = (skewed > _AS_SKEWED) | (sharper > _AS_SHARP)
+    differ_much = (skewed > _FAR_AS_SKEWED) | (sharper > _FAR_AS_SHARP)
+    some = np.flatnonzero(np.where(before < _UNLIKE, differ_much, differ))
     if not len(some):
         return best
     a, b, share, tones = a.at(some), b.at(some), share[some], tones[some]
@@ -194,22 +198,21 @@ def _sharpness(frames: Floats) -> Floats:
 def _tone(source: Floats, target: Floats, share: Floats) -> Floats:
     """The rising tone curve (piecewise linear) that brings each source nearest to its target, applied."""
     pairs = len(source)
-    place = np.clip(_sampled(source) * ((_TONES - 1) / 255), 0, _TONES - 1.001)
-    low = place.astype(np.int64)
-    above = (place - low) * share
-    low += np.arange(pairs)[:, None] * _TONES
-    wanted = _sampled(target)
-    weights, sums = np.zeros(pairs * _TONES), np.zeros(pairs * _TONES)
-    for tone, part in ((low, share - above), (low + 1, above)):
-        weights += np.bincount(tone.ravel(), part.ravel(), pairs * _TONES)
-        sums += np.bincount(tone.ravel(), (part * wanted).ravel(), pairs * _TONES)
-    seen = weights.reshape(pairs, _TONES) > 0.5
-    means = (sums / np.maximum(weights, 1e-9)).reshape(pairs, _TONES)
+    place = source * np.float32((_FINER - 1) / 255)
+    np.clip(place, 0, _FINER - 1, out=place)
+    step = place.astype(np.intp)
+    step += np.arange(pairs)[:, None, None] * _FINER
+    # What falls on a step counts for the two tones beside it, so it is summed by step first.
+    sampled = _sampled(step).ravel()
+    weights, sums = (
+        np.bincount(sampled, part.ravel(), pairs * _FINER).reshape(pairs, _FINER).astype(np.float32) @ _finer().T
+        for part in (share, share * _sampled(target))
+    )
+    seen = weights > 0.5
+    means = sums / np.maximum(weights, 1e-9)
     curve = np.maximum.accumulate(np.where(seen, means, -np.inf), axis=1)
     first = np.where(seen, curve, np.inf).min(axis=1, keepdims=True)
     curve = np.where(np.isfinite(curve), curve, np.where(np.isfinite(first), first, 0)).astype(np.float32)
-    step = np.clip(source * ((_FINER - 1) / 255), 0, _FINER - 1).astype(np.int64)
-    step += np.arange(pairs)[:, None, None] * _FINER
     toned: Floats = (curve @ _finer()).ravel().take(step)
     return toned
 
@@ -266,11 +269,19 @@ def _detail(frames: Floats, blur: float = 0.0) -> Floats:
     """
     fine, coarse = (_blur(frames, width, _GRID, blur) for width in DETAIL)
     pairs, tile = len(frames), _GRID // _TILES
-    band = (fine - coarse).reshape(pairs, _TILES, tile, _TILES, tile)
-    strength = np.square(band).sum(axis=2).sum(axis=3) / tile**2
+    band = (fine - coarse).reshape(pairs, _TILES, tile, _GRID)
+    # Sums and factors of the tiles of a row by products: sums over so short an axis cost more.
+    strength = np.square(band).sum(axis=2) @ _tiles() / tile**2
     typical = strength.mean(axis=(1, 2), keepdims=True)
-    band *= (1 / np.sqrt(strength + _LEVELLING * typical + 1e-6))[:, :, None, :, None]
+    level = 1 / np.sqrt(strength + _LEVELLING * typical + 1e-6)
+    band *= (level.reshape(-1, _TILES) @ _tiles().T).reshape(pairs, _TILES, 1, _GRID)
     return band.reshape(pairs, -1)
+
+
+@cache
+def _tiles() -> Floats:
+    """(places, tiles): 1 where a place of a row lies in a tile, 0 elsewhere."""
+    return np.repeat(np.eye(_TILES, dtype=np.float32), _GRID // _TILES, axis=0)
 
 
 def _blur(frames: Floats, width: float, to: int, before: float = 0.0) -> Floats:
@@ -292,7 +303,7 @@ def blurring(side: int, to: int, width: float) -> Floats:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _sampled(frames: Floats) -> Floats:
+def _sampled(frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """(n, p): every second pixel in both directions of frames (n, 64, 64)."""
     step = frames.shape[1] // _SAMPLED
     return frames[:, ::step, ::step].reshape(len(frames), -1)
