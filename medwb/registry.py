@@ -1,6 +1,7 @@
 """The one extension mechanism: a registry that a decorator adds to, and that menus, tables and tests read."""
 
 import pkgutil
+import threading
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Generic, TypeVar
@@ -22,6 +23,8 @@ class Registry(Generic[Entry]):
     def __init__(self, noun: str, package: str | None = None) -> None:
         self.noun = noun
         self._package = package
+        self._loading = threading.RLock()  # two sessions of a page may be the first to look at once
+        self._begun = False
         self._entries: dict[str, Entry] = {}
 
     def add(self, name: str, entry: Entry) -> None:
@@ -46,8 +49,11 @@ class Registry(Generic[Entry]):
 
     def _loaded(self) -> dict[str, Entry]:
         if self._package is not None:
-            package_name, self._package = self._package, None
-            package = import_module(package_name)
-            for module in pkgutil.iter_modules(package.__path__):
-                import_module(f"{package_name}.{module.name}")
+            with self._loading:
+                if not self._begun:
+                    self._begun = True  # a module that looks up while it is imported sees what is there
+                    package = import_module(self._package)
+                    for module in pkgutil.iter_modules(package.__path__):
+                        import_module(f"{self._package}.{module.name}")
+                    self._package = None
         return self._entries

@@ -106,3 +106,67 @@ def paired_difference(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) ->
 def tied(difference: Score) -> bool:
     """Whether a difference may as well be none: its interval holds 0, or it is not known."""
     return not (difference.low > 0 or difference.high < 0)
+
+
+def difference_over_seeds(
+    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], seed: int = 1
+) -> npt.NDArray[np.float64]:
+    """How much better a is than b on the mean of several seeds, under each weighting of the samples.
+
+    The hierarchical bootstrap: a replicate draws samples, and draws seeds with replacement, the same ones for both.
+    Means of so few seeds spread too little by a factor of sqrt((n - 1) / n) (Hesterberg, "What teachers should know
+    about the bootstrap", The American Statistician 69, 2015, section 4.1), so that what the drawn seeds add is
+    widened by the inverse. One seed adds nothing: the interval then covers other samples alone.
+
+    Simulated with normal scatter, the 95 % interval of three seeds covers the truth in 94 to 97 % of cases while
+    seeds scatter no more than samples do, and in 81 % where the seed alone matters (five: 89 %, two: 71 %).
+
+    Args:
+        a: float (runs, B): each run's score on the samples as they are, then in each bootstrap replicate.
+        b: float (runs, B): the same of the other, with the same seeds in the same order.
+        seed: The same seed draws the same runs.
+
+    Returns:
+        float64 (B,): the first is the mean difference, the others are for `interval` and `p_value`.
+    """
+    difference = a - b
+    runs = len(difference)
+    everything = difference.mean(axis=0)
+    if runs == 1:
+        return everything
+    return everything + np.sqrt(runs / (runs - 1)) * (mean_over_seeds(difference, seed) - everything)
+
+
+def p_value(replicates: npt.NDArray[np.float64]) -> float:
+    """Two-sided bootstrap p-value of a difference being 0: twice the share of replicates on the rarer side of 0.
+
+    One is added to both counts, so that it is never 0 (Davison and Hinkley 1997, section 4.2.3); with B replicates
+    it is at least 2 / (B + 1). NaN where every replicate is undefined.
+
+    Args:
+        replicates: float (B,), without the difference itself.
+    """
+    defined = replicates[~np.isnan(replicates)]
+    if not len(defined):
+        return float("nan")
+    rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return min(1.0, 2 * (rarer + 1) / (len(defined) + 1))
+
+
+def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Adjust p-values for a family of comparisons: Holm, "A simple sequentially rejective procedure" (1979).
+
+    Of true null hypotheses, with the adjusted values at most one family in twenty has one below 0.05.
+
+    Args:
+        p_values: float (M,); NaN for a comparison that was not made, which does not count.
+
+    Returns:
+        float64 (M,), each at least as large and at most 1; NaN stays.
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    made = np.flatnonzero(~np.isnan(p_values))
+    order = made[np.argsort(p_values[made], kind="stable")]
+    scaled = p_values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
+    return adjusted

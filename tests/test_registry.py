@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from medwb.architectures import ARCHITECTURES
@@ -37,3 +39,19 @@ def test_unknown_name_says_the_nearest(asked, answer):
 @pytest.mark.parametrize("registry", [ARCHITECTURES, FORMATS, METRICS], ids=lambda registry: registry.noun)
 def test_every_registry_is_filled_by_its_package(registry):
     assert len(registry.names()) >= 4
+
+
+def test_who_looks_while_another_loads_waits(tmp_path, monkeypatch):
+    package = tmp_path / "slow_entries"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from medwb.registry import Registry\nNUMBERS = Registry('number', __name__)\n"
+    )
+    (package / "one.py").write_text(
+        "import time\nfrom slow_entries import NUMBERS\ntime.sleep(0.2)\nNUMBERS.add('one', 1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from slow_entries import NUMBERS
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: NUMBERS.names(), range(4))) == [["one"]] * 4

@@ -37,6 +37,7 @@ from medwb.plots.labels import (
     label_sets,
 )
 from medwb.plots.runs import row_names, score_bars, score_title, training_curves
+from medwb.plots.studies import VERDICT_COLOURS, search_trials, study_intervals
 from medwb.plots.style import (
     LABEL_PALETTE,
     NEUTRAL,
@@ -56,6 +57,7 @@ __all__ = [
     "RUN_PALETTE",
     "SEQUENTIAL",
     "SPLIT_COLOURS",
+    "VERDICT_COLOURS",
     "before_after",
     "candidate_table",
     "ceiling_bars",
@@ -81,9 +83,11 @@ __all__ = [
     "row_names",
     "score_bars",
     "score_title",
+    "search_trials",
     "set_members",
     "set_table",
     "shortcut_dots",
+    "study_intervals",
     "suspect_table",
     "taken_bars",
     "training_curves",

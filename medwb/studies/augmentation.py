@@ -7,7 +7,11 @@ from medwb.errors import RequestError
 from medwb.studies.study import Plan, Variant, study
 
 
-@study("augmentation", title="Augmentation")
+@study(
+    "augmentation",
+    title="Augmentation",
+    finding="The reference study saw no substantial improvement: its holes leave almost nothing of a scan.",
+)
 def augmentation(dataset: Dataset) -> Plan:
     """Does augmentation help, and which?
 

@@ -8,7 +8,11 @@ from medwb.errors import RequestError
 from medwb.studies.study import SPLIT, Plan, Variant, study
 
 
-@study("cleaning", title="Cleaning policies")
+@study(
+    "cleaning",
+    title="Cleaning policies",
+    finding="The reference study removed all black scans but one in some runs, and reports no comparison.",
+)
 def cleaning(dataset: Dataset) -> Plan:
     """Does it matter what is done about contradictory copies in the train split?
 

@@ -22,11 +22,13 @@ class Variant:
         title: How the table names it.
         settings: What it sets, fields of `RunConfig`.
         facts: What else the table says of it, in a few words.
+        architecture: What it trains, by its registered name, where that is what the study varies; "" elsewhere.
     """
 
     title: str
     settings: Mapping[str, Any]
     facts: str = ""
+    architecture: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,22 +55,30 @@ class Study:
         title: How a page writes it.
         summary: First line of the function's docstring: the question.
         plan: From a dataset to what is trained. Raises RequestError when the question does not arise there.
+        finding: What the reference study found, one sentence.
     """
 
     name: str
     title: str
     summary: str
     plan: Callable[[Dataset], Plan]
+    finding: str = ""
 
 
 STUDIES: Registry[Study] = Registry("study", "medwb.studies")
 
 
-def study(name: str, *, title: str) -> Callable[[Callable[[Dataset], Plan]], Callable[[Dataset], Plan]]:
-    """Register the decorated function as a study."""
+def study(name: str, *, title: str, finding: str) -> Callable[[Callable[[Dataset], Plan]], Callable[[Dataset], Plan]]:
+    """Register the decorated function as a study.
+
+    Args:
+        name: Key on the command line.
+        title: How a page writes it.
+        finding: What the reference study found, one sentence; it stands beside each answer.
+    """
 
     def register(plan: Callable[[Dataset], Plan]) -> Callable[[Dataset], Plan]:
-        STUDIES.add(name, Study(name, title, (plan.__doc__ or "").split("\n")[0], plan))
+        STUDIES.add(name, Study(name, title, (plan.__doc__ or "").split("\n")[0], plan, finding))
         return plan
 
     return register
