@@ -16,7 +16,7 @@ help:            ## list these targets
 env: $(READY)    ## make the environment: a venv, and in it every package of requirements.lock
 
 $(READY): requirements.lock pyproject.toml
-	@echo "medwb: making $(VENV) (about 3.5 GB; a minute or two, most of it TensorFlow)"
+	@echo "medwb: making $(VENV) (about 3.7 GB; a minute or two, most of it TensorFlow)"
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "medwb: $(PYTHON) is not Python 3.11 to 3.13; name one: make env PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)

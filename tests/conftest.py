@@ -21,6 +21,8 @@ LABELS = ("edema", "mass", "effusion")
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty MEDWB_HOME."""
     folder = tmp_path / "home"
+    for name in ("MLFLOW_TRACKING_URI", "MEDWB_TENSORBOARD", "MEDWB_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MEDWB_HOME", str(folder))
     return folder
 
