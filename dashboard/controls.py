@@ -12,16 +12,17 @@ import loaders
 import numpy as np
 import pandas as pd
 import streamlit as st
-from pydantic.fields import FieldInfo
 
-from medwb.architectures import ARCHITECTURES, describe_layers, total_multiply_adds, total_parameters
-from medwb.config import RunConfig, input_shape, make_configs, network_outputs
+from medwb.architectures import ARCHITECTURES, Architecture, describe_layers, total_multiply_adds, total_parameters
+from medwb.architectures.facts import find_facts
+from medwb.config import RunConfig, input_shape, make_configs, network_outputs, usual_settings
 from medwb.dataset import Dataset, dataset_names
 from medwb.diagram import compact, network_svg
 from medwb.errors import RequestError
 from medwb.params import OneOf, Param, ends
 from medwb.paths import home
 from medwb.plots import score_title
+from medwb.recipes import RECIPES
 from medwb.table import ScoreTable
 
 if TYPE_CHECKING:  # loads OpenCV: 40 MB that the other pages do not need
@@ -141,45 +142,71 @@ def setting_input(step: "Step", name: str, key: str, on_change: Callable[[], Non
     st.slider(label, kind(param.low), kind(param.high), step=kind(param.step), help=param.help, **common)
 
 
-def config_inputs(skip: tuple[str, ...]) -> dict[str, Any]:
-    """An input for every field of RunConfig but those in `skip`; returns those that differ from the default."""
-    fields = {name: field for name, field in RunConfig.model_fields.items() if name not in skip}
+def config_inputs(skip: tuple[str, ...], architecture: Architecture) -> dict[str, Any]:
+    """An input for every field of RunConfig but those in `skip`, as a recipe has it; returns what differs from that.
+
+    Args:
+        skip: Fields to leave out.
+        architecture: Whose own recipe it is while none is picked.
+    """
+    recipe = st.selectbox(
+        "Recipe",
+        RECIPES.names(),
+        None,
+        placeholder=f"the architecture's own, such as {architecture.recipe}",
+        key=config_key("recipe"),
+        help=plain(RunConfig.model_fields["recipe"].description),
+        persist_state="session",
+    )
+    usual = usual_settings(architecture, recipe)
+    st.caption(RECIPES.get(usual["recipe"]).summary)
+    names = [name for name in usual if name not in (*skip, "recipe")]
     columns = st.columns(4)
     values = {}
-    for position, (name, field) in enumerate(fields.items()):
+    for position, name in enumerate(names):
         with columns[position % len(columns)]:
-            values[name] = config_input(name, field)
-    return {name: value for name, value in values.items() if value != fields[name].default}
+            values[name] = config_input(name, usual=usual[name], recipe=usual["recipe"])
+    changed = {name: value for name, value in values.items() if value != usual[name]}
+    return {"recipe": recipe, **changed} if recipe else changed
 
 
-def config_key(name: str) -> str:
-    """The key of the input for a field of RunConfig on the page Train."""
+def config_key(name: str, recipe: str | None = None) -> str:
+    """The key of the input for a field of RunConfig on the page Train; one a recipe where recipes set the field."""
+    if recipe and any(name in one.settings for one in RECIPES):
+        return f"config-{name}-{recipe}"
     return f"config-{name}"
 
 
-def config_input(name: str, field: FieldInfo, key: str | None = None) -> Any:
+def config_input(name: str, key: str | None = None, *, usual: Any = None, recipe: str | None = None) -> Any:
     """The input that fits a field's type; its docstring is the help, None means "as the dataset".
 
-    With a key it stands in the address under that name. Otherwise it is kept for the session, which pages share.
+    Args:
+        name: A field of RunConfig.
+        key: Where it is given, the input stands in the address under that name. Otherwise it is kept for the session,
+            which pages share.
+        usual: What it starts with; the field's default where there is no recipe.
+        recipe: The recipe that says so.
     """
+    field = RunConfig.model_fields[name]
+    usual = usual if recipe else field.default
     label = name.replace("_", " ").capitalize()
     kept = {"bind": "query-params"} if key else {"persist_state": "session"}
-    common: dict[str, Any] = {"key": key or config_key(name), "help": plain(field.description), **kept}
+    common: dict[str, Any] = {"key": key or config_key(name, recipe), "help": plain(field.description), **kept}
     options, number, limits = _field_facts(field.annotation, list(field.metadata))
     if options:
-        start = options.index(field.default)
+        start = options.index(usual)
         return st.selectbox(
             label, options, start, format_func=lambda o: "as dataset" if o is None else str(o), **common
         )
     if name in ("cleaning", "augmentation"):
         return st.selectbox(label, cleaning_options() if name == "cleaning" else augmentation_options(), **common)
+    if field.annotation is str:
+        return st.text_input(label, usual, **common)
     if field.annotation is bool:
-        return st.toggle(label, field.default, **common)
+        return st.toggle(label, usual, **common)
     if number is int:
-        return st.number_input(label, value=field.default, step=1, placeholder="as dataset", **limits, **common)
-    return st.number_input(
-        label, value=field.default, step=field.default / 10 or 0.1, format="%g", **limits, **common
-    )
+        return st.number_input(label, value=usual, step=1, placeholder="as dataset", **limits, **common)
+    return st.number_input(label, value=usual, step=usual / 10 or 0.1, format="%g", **limits, **common)
 
 
 def cleaning_options() -> list[str]:
@@ -234,6 +261,10 @@ def architecture_card(data: Dataset, options: list[str], settings: dict[str, Any
         shape = input_shape(config, data)
         outputs = network_outputs(config, len(data.label_names))
         layers = describe_layers(entry, shape, outputs)
+        if entry.backbone and not layers:
+            with st.spinner(f"Building {entry.title} once, to measure it …"):
+                find_facts(entry, shape)
+            layers = describe_layers(entry, shape, outputs)
         drawing = network_svg(entry, shape, outputs)
     except RequestError as error:
         refuse(error)

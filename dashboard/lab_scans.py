@@ -52,7 +52,7 @@ def view(data: Dataset) -> loaders.Seen:
     values = {}
     for place, name in zip(places, SEEN, strict=True):
         with place:
-            values[name] = controls.config_input(name, RunConfig.model_fields[name], name)
+            values[name] = controls.config_input(name, name)
     return loaders.seen(data, RunConfig(dataset=data.name, architecture=next(iter(ARCHITECTURES)).name, **values))
 
 

@@ -1,18 +1,16 @@
 """Run: a folder that holds all there is to know about one training."""
 
-import fcntl
 import json
-import os
 import secrets
-import socket
+import shutil
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +21,9 @@ from medwb.config import RunConfig, input_shape, make_config
 from medwb.dataset import SPLITS, Dataset
 from medwb.errors import RequestError, unknown_name
 from medwb.paths import check_name, replacing, runs_dir, write_text
+from medwb.process import log_tail
+from medwb.queue import next_order
+from medwb.status import ACTIVE_STATES, State, cancel_status, claim_status, edit_status, locked, read_status
 from medwb.versions import git_commit, package_versions
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from medwb.audit.cleaning import Cleaning
     from medwb.augment import Augmentation
 
-State = Literal["queued", "running", "stopping", "stopped", "finished", "failed"]
-ACTIVE_STATES = ("queued", "running", "stopping")
+__all__ = [
+    "ACTIVE_STATES", "Predictions", "Run", "State", "check_trainable", "create_run", "damaged_runs", "finished_runs",
+    "first_status", "list_runs", "open_run", "run_augmentation", "run_cleaning",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,10 @@ class Run:
 
     @cached_property
     def _loaded(self) -> tuple[dict[str, Any], RunConfig]:
+        path = self.path / "config.json"
         try:
-            record: dict[str, Any] = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-            # A run from before there were recipes learned as the reference study did.
-            config = make_config({"recipe": "reference", **record["config"]}, str(self.path / "config.json"))
-            for part, kind in (("fingerprint", str), ("label_names", list)):
-                if not isinstance(record["dataset"][part], kind):
-                    raise TypeError(f"{part} is {record['dataset'][part]!r}")
-            record["created"] = float(record["created"])
-            return record, config
+            facts = path.stat()
+            return _load_config(path, (facts.st_mtime_ns, facts.st_ino, facts.st_size))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RequestError(f"run {self.id}: config.json is damaged ({error}); remove {self.path}") from error
 
@@ -151,22 +149,8 @@ class Run:
         return str(record.get("digest", "")) if isinstance(record, dict) else ""
 
     def status(self) -> dict[str, Any]:
-        """`status.json` as it stands; a run whose process is gone is `failed`, never `running`."""
-        try:
-            status: dict[str, Any] = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
-            at_work = status["state"] in ("running", "stopping")
-            if status["state"] not in get_args(State) or (at_work and not {"pid", "process_started"} <= set(status)):
-                raise ValueError(f"state {status['state']!r}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            return {"state": "failed", "error": f"status.json is damaged ({type(error).__name__}: {error})"}
-        if (
-            at_work
-            and status.get("host") == socket.gethostname()
-            and not _alive(status["pid"], status["process_started"])
-        ):
-            reason = "the process is gone: it was killed, or the machine ran out of memory or was restarted"
-            return {**status, "state": "failed", "error": reason}
-        return status
+        """What the run is at, as `medwb.status.read_status` sees it: a run whose process is gone is `failed`."""
+        return read_status(self.path)
 
     @property
     def state(self) -> State:
@@ -176,40 +160,19 @@ class Run:
 
     def update_status(self, **changes: Any) -> None:
         """Change keys of `status.json` in one step, under a lock on the run."""
-        self._change_status(changes, only_from=None)
+        edit_status(self.path, lambda status: {**status, **changes})
 
     def cancel(self) -> bool:
         """Mark a queued run as stopped; False when it is not queued any more."""
-        return self._change_status({"state": "stopped"}, only_from="queued")
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """No other process or thread changes what stands in the folder meanwhile, if it asks as well."""
-        with (self.path / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _change_status(self, changes: Mapping[str, Any], only_from: State | None) -> bool:
-        """Change `status.json`, unless the state is not the one expected; says whether it was changed."""
-        path = self.path / "status.json"
-        with self.locked():
-            status = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            if only_from is not None and status.get("state") != only_from:
-                return False
-            write_text(path, json.dumps({**status, **changes}, indent=1) + "\n")
-            return True
+        return cancel_status(self.path)
 
     def claim(self) -> bool:
         """Mark a queued run as running in this process; False when it is not queued any more."""
-        claimed = {
-            "state": "running",
-            "pid": os.getpid(),
-            "process_started": _process_start(os.getpid()),
-            "host": socket.gethostname(),
-            "started": time.time(),
-            "error": None,
-        }
-        return self._change_status(claimed, only_from="queued")
+        return claim_status(self.path)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """No other process or thread changes what stands in the folder meanwhile, if it asks as well."""
+        return locked(self.path)
 
     def history(self) -> pd.DataFrame:
         """`history.csv`, a row an epoch and head: `head`, `epoch`, `train_loss`, `val_loss`, ...; empty at first."""
@@ -261,8 +224,25 @@ class Run:
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of `log.txt`."""
-        path = self.path / "log.txt"
-        return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]) if path.exists() else ""
+        return log_tail(self.path, lines)
+
+
+@lru_cache(2048)
+def _load_config(path: Path, stamp: tuple[int, int, int]) -> tuple[dict[str, Any], RunConfig]:
+    """A run's `config.json`, checked. Pages list all runs each second, so what has not changed is kept.
+
+    Args:
+        path: The file.
+        stamp: What changes when the file does.
+    """
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    # A run from before there were recipes learned as the reference study did.
+    config = make_config({"recipe": "reference", **record["config"]}, str(path))
+    for part, kind in (("fingerprint", str), ("label_names", list)):
+        if not isinstance(record["dataset"][part], kind):
+            raise TypeError(f"{part} is {record['dataset'][part]!r}")
+    record["created"] = float(record["created"])
+    return record, config
 
 
 def check_trainable(config: RunConfig, dataset: Dataset) -> None:
@@ -318,8 +298,18 @@ def run_augmentation(config: RunConfig) -> "Augmentation":
     return open_augmentation(config.augmentation)
 
 
-def create_run(config: RunConfig, dataset: Dataset) -> Run:
-    """Write a run's folder in state `queued`. Raises RequestError as `check_trainable` does."""
+def create_run(config: RunConfig, dataset: Dataset, *, order: float | None = None, launcher: str = "local") -> Run:
+    """Write a run's folder in state `queued`.
+
+    Args:
+        config: What to train.
+        dataset: What to train on.
+        order: Its place in the queue, the lowest first; None for the end.
+        launcher: Who trains it: "local" for this machine's supervisor, or "ray".
+
+    Raises:
+        RequestError: As `check_trainable` does.
+    """
     from medwb.audit.certificate import certify
 
     check_trainable(config, dataset)
@@ -344,9 +334,19 @@ def create_run(config: RunConfig, dataset: Dataset) -> Run:
         "versions": package_versions(),
         "git_commit": git_commit(),
     }
-    run.update_status(state="queued", epoch=0, epochs=config.epochs, collapsed=False, warnings=certificate.warnings)
-    write_text(run.path / "config.json", json.dumps(record, indent=1) + "\n")
+    place = next_order() if order is None else order
+    try:
+        run.update_status(**first_status(config, certificate.warnings), launcher=launcher, order=place)
+        write_text(run.path / "config.json", json.dumps(record, indent=1) + "\n")
+    except OSError:  # the disk is full
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
     return run
+
+
+def first_status(config: RunConfig, warnings: list[str]) -> dict[str, Any]:
+    """What stands in `status.json` before a training begins."""
+    return {"state": "queued", "epoch": 0, "epochs": config.epochs, "collapsed": False, "warnings": warnings}
 
 
 def open_run(run_id: str) -> Run:
@@ -364,6 +364,17 @@ def list_runs(dataset: str | None = None) -> list[Run]:
     return sorted(readable, key=lambda run: (run.record["created"], run.id))
 
 
+def damaged_runs() -> dict[str, str]:
+    """Id of each run folder whose config.json cannot be read to what is wrong with it."""
+    found = {}
+    for path in sorted(runs_dir().glob("*/config.json")):
+        try:
+            _ = Run(path.parent).config
+        except RequestError as error:
+            found[path.parent.name] = str(error)
+    return found
+
+
 def finished_runs(dataset: Dataset) -> tuple[list[Run], list[Run]]:
     """Finished runs on a dataset as it is now, and those that are stale: made on other data of that name."""
     finished = [run for run in list_runs(dataset.name) if run.state == "finished"]
@@ -376,19 +387,3 @@ def _readable(run: Run) -> bool:
         return bool(run.config)
     except RequestError:
         return False
-
-
-def _alive(pid: int, process_started: float) -> bool:
-    """Whether the process that wrote the status still runs, and is not another one that got its number."""
-    started = _process_start(pid)
-    return started is not None and abs(started - process_started) < 2.0
-
-
-def _process_start(pid: int) -> float | None:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
-        return None

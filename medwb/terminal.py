@@ -64,10 +64,11 @@ def rich_progress(description: str, *, counts: bool = True) -> Iterator[Progress
 
 @contextmanager
 def _run_bars(runs: "Sequence[Run]") -> Iterator[Any]:
-    """One bar a run, with its estimate; silent where standard error is no terminal."""
+    """One bar a run: its place in the queue, epoch, score, estimate; silent where standard error is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+    from medwb.estimate import progress_text
     from medwb.runs import ACTIVE_STATES
 
     console = Console(stderr=True)
@@ -82,14 +83,13 @@ def _run_bars(runs: "Sequence[Run]") -> Iterator[Any]:
         tasks = [bars.add_task(_what(run), total=None, left="queued", start=False) for run in runs]
 
         def show(statuses: list[dict[str, Any]]) -> None:
-            for task, status in zip(tasks, statuses, strict=True):
-                state, eta = status["state"], status.get("eta")
-                if state == "running":
+            for run, task, status in zip(runs, tasks, statuses, strict=True):
+                if status["state"] == "running":
                     bars.start_task(task)
-                left = f"at most {eta:.0f} s left" if state == "running" and eta is not None else state
-                done = status.get("total") if state == "finished" else status.get("done", 0)
+                done = status.get("total") if status["state"] == "finished" else status.get("done", 0)
+                left = progress_text(run, status)
                 bars.update(task, completed=done, total=status.get("total"), left=left)
-                if state not in ACTIVE_STATES:
+                if status["state"] not in ACTIVE_STATES:
                     bars.stop_task(task)
 
         yield show
@@ -133,23 +133,27 @@ def show_dataset(dataset: "Dataset", json: bool) -> None:
 
 
 def watch_runs(runs: "Sequence[Run]") -> None:
-    """Show the progress of runs until they are over; Ctrl-C stops them."""
-    from medwb.launch import stop as stop_run
+    """Show the progress of runs until they are over; Ctrl-C ends the watching, and the runs go on.
+
+    Raises:
+        KeyboardInterrupt: The user has seen enough; he was told that the runs go on.
+    """
     from medwb.launch import watch
 
-    with _run_bars(runs) as show:
-        try:
+    try:
+        with _run_bars(runs) as show:
             for statuses in watch(runs):
                 show(statuses)
-        except KeyboardInterrupt:
-            for run in runs:
-                if run.state in ("queued", "running"):
-                    stop_run(run)
-            say("stopping after the batch at hand")
-            for statuses in watch(runs):
-                show(statuses)
+    except KeyboardInterrupt:
+        active = [run.id for run in runs if run.state in ("queued", "running")]
+        if active:
+            still = "1 run goes on" if len(active) == 1 else f"{len(active)} runs go on"
+            say(f"no longer watching; {still}: `medwb runs` shows them, `medwb stop RUN` stops one")
+        raise
     for run in runs:
         status = run.status()
-        collapsed = f", collapsed on {', '.join(status['collapsed_labels'])}" if status.get("collapsed") else ""
+        collapsed = (
+            f", collapsed on {', '.join(status['collapsed_labels'])}" if status.get("collapsed_labels") else ""
+        )
         error = f": {status['error']}" if status.get("error") else ""
         say(f"{run.id} {status['state']}{collapsed}{error}")

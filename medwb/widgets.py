@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from medwb import plots
 from medwb.architectures import ARCHITECTURES
 from medwb.dataset import Dataset
+from medwb.estimate import progress_text
 from medwb.gallery import contact_sheet, diverging, enlarge, mean_images, png, shrink
 from medwb.launch import watch
 from medwb.runs import Run
@@ -184,7 +185,7 @@ def watch_runs(runs: Sequence[Run], seconds: float = 1.0) -> pd.DataFrame:
     try:
         for statuses in watch(runs, seconds):
             for run, status in zip(runs, statuses, strict=True):
-                _advance(bars[run.id], status)
+                _advance(bars[run.id], run, status)
             histories = {_name(run): run.history() for run in networks}
             epochs = sum(map(len, histories.values()))
             if curves is not None and epochs != drawn:
@@ -212,14 +213,11 @@ def _bundle(figure: Any) -> dict[str, Any]:
     return figure._repr_mimebundle_() or {"text/plain": "training curves"}
 
 
-def _advance(bar: Any, status: dict[str, Any]) -> None:
+def _advance(bar: Any, run: Run, status: dict[str, Any]) -> None:
     total = status.get("total") or 0
-    done = (
-        1.0 if status["state"] in ("finished", "stopped") else min(status.get("done", 0) / total, 1) if total else 0
-    )
-    eta = status.get("eta")
-    left = f", at most {eta:.0f} s left" if status["state"] == "running" and eta is not None else ""
-    bar.set_postfix_str(f"{status['state']}{left}", refresh=False)
+    over = status["state"] in ("finished", "stopped")
+    done = 1.0 if over else min(status.get("done", 0) / total, 1) if total else 0
+    bar.set_postfix_str(progress_text(run, status), refresh=False)
     bar.update(done - bar.n)
     bar.refresh()
 

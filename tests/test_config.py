@@ -119,7 +119,7 @@ def test_numbers_are_finite(value):
         make_config({**BASE, "early_stopping_min_delta": value})
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", list(RECIPES), ids=lambda recipe: recipe.name)
 def test_a_recipe_is_where_settings_that_are_not_given_come_from(recipe):
     config = make_config({**BASE, "recipe": recipe.name})
     assert config.recipe == recipe.name

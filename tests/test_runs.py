@@ -1,9 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,8 +11,8 @@ from medwb.config import make_config
 from medwb.dataset import open_dataset
 from medwb.errors import RequestError
 from medwb.paths import augmentations_dir, write_text
-from medwb.runs import create_run, finished_runs, list_runs, open_run
-from medwb.studies.start import _existing
+from medwb.runs import create_run, damaged_runs, finished_runs, list_runs, open_run
+from medwb.studies.arms import existing_runs
 from medwb.table import f1_table
 
 
@@ -56,28 +51,6 @@ def test_a_damaged_config_is_left_out_of_lists_and_named_when_opened(tiny, conte
     assert list_runs() == []
     with pytest.raises(RequestError, match=r"config\.json"):
         _ = open_run(run.id).config
-
-
-def test_a_run_whose_process_is_gone_is_failed_not_running(tiny):
-    run = queued(tiny)
-    claim = f"from medwb.runs import open_run; open_run({run.id!r}).claim()"
-    code = f"import time; {claim}; print('up', flush=True); time.sleep(99)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    process.stdout.readline()
-    assert run.state == "running"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    status = run.status()
-    assert status["state"] == "failed"
-    assert "the process is gone" in status["error"]
-
-
-def test_another_process_with_the_same_number_is_not_taken_for_the_run(tiny):
-    run = queued(tiny)
-    run.claim()
-    assert run.state == "running"
-    run.update_status(process_started=time.time() - 10_000, pid=os.getpid())
-    assert run.state == "failed"
 
 
 def test_predictions_come_back(tiny):
@@ -134,24 +107,28 @@ def test_a_network_too_large_for_the_scans_is_refused_before_it_is_queued(tiny):
         queued(tiny, architecture="cnn-4")
 
 
-def test_a_run_is_claimed_once_and_only_while_it_is_queued(tiny):
+def test_damaged_configs_are_named_where_they_lie(tiny):
+    fine, damaged = queued(tiny), queued(tiny)
+    write_text(damaged.path / "config.json", "{")
+    assert list(damaged_runs()) == [damaged.id]
+    assert "config.json is damaged" in damaged_runs()[damaged.id]
+    assert list_runs() == [fine]
+
+
+def test_a_config_that_is_changed_is_read_anew(tiny):
+    run = queued(tiny, epochs=3)
+    assert open_run(run.id).config.epochs == 3
+    record = json.loads((run.path / "config.json").read_text())
+    record["config"]["epochs"] = 4
+    (run.path / "config.json").write_text(json.dumps(record))
+    assert open_run(run.id).config.epochs == 4
+
+
+def test_the_end_of_a_long_log_is_read_alone(tiny):
     run = queued(tiny)
-    assert run.claim()
-    assert not run.claim()
-    assert not run.cancel()
-    assert run.state == "running"
-    other = queued(tiny)
-    assert other.cancel()
-    assert not other.claim()
-
-
-@pytest.mark.parametrize("content", ["{}", "[]", "", '{"state": "running"}', '{"state": "odd"}'])
-def test_one_damaged_status_does_not_stop_the_others(tiny, content):
-    damaged, fine = queued(tiny), queued(tiny)
-    (damaged.path / "status.json").write_text(content)
-    assert [run.state for run in list_runs()] == ["failed", "queued"]
-    assert "status.json is damaged" in damaged.status()["error"]
-    assert fine.state == "queued"
+    assert run.log_tail() == ""
+    (run.path / "log.txt").write_text("".join(f"line {number}\n" for number in range(100_000)))
+    assert run.log_tail(2) == "line 99998\nline 99999"
 
 
 @pytest.fixture
@@ -280,4 +257,4 @@ def test_runs_under_two_recipes_of_one_name_are_told_apart(tiny):
     keep("mine", Step("cutout", p=1), replace=True)
     second = finish_run(tiny, 0.2, seed=1, augmentation="mine")
     assert f1_table(tiny, draws=20).rows["runs"].tolist() == [1, 1]
-    assert list(_existing([first.config, second.config], tiny).values()) == [second]
+    assert list(existing_runs([first.config, second.config], tiny).values()) == [second]

@@ -11,7 +11,7 @@ from medwb.terminal import say
 __all__ = ["app", "main"]
 
 # In the order of the headings of `medwb --help`.
-for _topic in ("data", "audit", "augment", "training", "studies", "results"):
+for _topic in ("data", "audit", "augment", "training", "plan", "studies", "results"):
     import_module(f"medwb.cli.{_topic}")
 
 
