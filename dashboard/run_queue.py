@@ -152,7 +152,7 @@ def ended(recent: list[Run], runs: list[Run], statuses: Statuses, title: Titled)
                 controls.refuse(f"{title(run)} failed: {status.get('error') or 'see its log'}")
             else:
                 begun = status.get("epoch", 0)
-                after = f"after epoch {begun} of {run.config.epochs}" if begun else "before its first epoch was over"
+                after = f"after epoch {begun} of {run.epochs}" if begun else "before its first epoch was over"
                 st.info(controls.plain(f"{title(run)} was stopped {after}."), icon=":material/stop_circle:")
         row = buttons.container(horizontal=True, gap="small")
         row.button("Resume", key=f"resume-{run.id}", help=RESUME_HELP, on_click=_act, args=(resume, run))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medwb.architectures import ARCHITECTURES
-from medwb.config import RunConfig, changed_settings
+from medwb.config import RunConfig, changed_settings, total_epochs
 from medwb.estimate import duration, may_stop_early
 
 CHECKPOINT_EVERY_S = 120.0
@@ -104,7 +104,9 @@ class Row:
     @property
     def epochs(self) -> int:
         """Epochs of a network; 0 for a baseline."""
-        return self.config.epochs if ARCHITECTURES.get(self.config.architecture).is_network else 0
+        if not ARCHITECTURES.get(self.config.architecture).is_network:
+            return 0
+        return total_epochs(self.config, self.measured.steps) if self.measured else self.config.epochs
 
     def seconds(self, runs: int | None = None, epochs: int | None = None) -> Seconds:
         """How long its runs take one after the other; with at most so many runs, and epochs, where given."""

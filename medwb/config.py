@@ -13,6 +13,7 @@ from medwb.paths import check_name
 from medwb.recipes import RECIPES
 from medwb.strict_yaml import load_yaml
 
+_ANY_NETWORK = "fcnn-1"  # settings are checked on it where only baselines are chosen
 BASELINE_SETTINGS = ("dataset", "architecture", "channels", "image_size", "scale", "cleaning", "seed")
 
 
@@ -58,12 +59,14 @@ class RunConfig(BaseModel):
     """Random weights of hidden layers: Keras's usual ones, or wider ones that suit ReLU."""
     weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay a step of the running average of the weights, which is then what is scored and kept; 0 for none."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the layers; bfloat16 is quicker where the processor has it, and weights stay float32."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Arithmetic of hidden layers while training; auto is bfloat16 where the processor has it."""
     batch_size: Annotated[int, Field(ge=1, le=8192)] = 32
     """Images a step."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Passes over the training split, at most."""
+    min_updates: Annotated[int, Field(ge=0)] = 0
+    """On a small training split there are more epochs, until the weights change so often; 0 for none more."""
     class_weights: Literal["none", "balanced"] = "none"
     """Whether each label's positives and negatives weigh the same in the loss: n / (2 n_class) a sample."""
     monitor: Literal["f1", "accuracy", "loss"] = "f1"
@@ -112,6 +115,8 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
     for key in values:
         if key not in RunConfig.model_fields:
             raise RequestError(f"{where}: {unknown_name('setting', key, RunConfig.model_fields)}")
+    if isinstance(weights := values.get("weights"), str) and weights not in ("none", "imagenet"):
+        values = {**values, "weights": str(Path(weights).expanduser().absolute())}  # trainings start elsewhere
     try:
         config = RunConfig.model_validate({**_recipe_settings(values), **values})
     except ValidationError as error:
@@ -140,7 +145,12 @@ def _recipe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     architecture, name = values.get("architecture"), values.get("recipe")
     if name is None and isinstance(architecture, str):
         name = ARCHITECTURES.get(architecture).recipe
-    return {**RECIPES.get(name).settings, "recipe": name} if isinstance(name, str) else {}
+    if not isinstance(name, str):
+        return {}
+    settings = {**RECIPES.get(name).settings, "recipe": name}
+    if "epochs" in values:  # who names a number of epochs gets that number
+        settings["min_updates"] = 0
+    return settings
 
 
 def _check_together(config: RunConfig, where: str) -> None:
@@ -162,10 +172,20 @@ def _check_together(config: RunConfig, where: str) -> None:
         )
     if config.momentum and config.optimizer != "sgd":
         raise RequestError(f"{where}: momentum={config.momentum:g} does nothing for {config.optimizer}; leave it out")
+    architecture = ARCHITECTURES.get(config.architecture)
+    if config.weights != "none" and not architecture.backbone:
+        raise RequestError(f"{where}: weights={short(config.weights)}: {config.architecture} starts from none")
     if config.frozen != "none" and config.weights == "none":
         raise RequestError(
             f"{where}: frozen={config.frozen} would fit features of random weights; name weights, such as imagenet"
         )
+    if config.frozen != "none" and config.augmentation != "none":
+        raise RequestError(
+            f"{where}: frozen={config.frozen} fits features of the scans as they are; augmentation="
+            f"{config.augmentation} would do nothing, leave it out"
+        )
+    if architecture.backbone and not config.scale:
+        raise RequestError(f"{where}: scale=False is not what {config.architecture} takes; leave it out")
 
 
 def read_settings(file: Path | None, assignments: Sequence[str]) -> dict[str, Any]:
@@ -213,13 +233,14 @@ def make_configs(
     for key in ("dataset", "architecture", "seed"):
         if key in settings:
             raise RequestError(f"{key} is no setting of a selection: name it on the command line or the page")
-    sample = next(entry for entry in ARCHITECTURES if entry.is_network)
-    checked = make_config({**settings, "dataset": dataset, "architecture": sample.name})
-    if 0 < checked.early_stopping_patience <= checked.plateau_patience:
-        raise RequestError(
-            f"plateau_patience={checked.plateau_patience} is not below early_stopping_patience="
-            f"{checked.early_stopping_patience}: training would stop before the learning rate falls"
-        )
+    networks = [entry for entry in architectures if entry.is_network]
+    for entry in networks or [ARCHITECTURES.get(_ANY_NETWORK)]:
+        checked = make_config({**settings, "dataset": dataset, "architecture": entry.name})
+        if 0 < checked.early_stopping_patience <= checked.plateau_patience:
+            raise RequestError(
+                f"plateau_patience={checked.plateau_patience} is not below early_stopping_patience="
+                f"{checked.early_stopping_patience}: training would stop before the learning rate falls"
+            )
     if len(set(seeds)) != len(seeds):
         raise RequestError(f"seeds {','.join(map(str, seeds))} repeat one; each is one training")
     configs = []
@@ -254,6 +275,11 @@ def input_shape(config: RunConfig, dataset: Dataset) -> tuple[int, int, int]:
     return height, width, config.channels or channels
 
 
+def total_epochs(config: RunConfig, steps: int) -> int:
+    """Epochs of a network when so many steps make one."""
+    return max(config.epochs, -(-config.min_updates // max(1, steps)))
+
+
 def usual_settings(architecture: Architecture, recipe: str | None = None) -> dict[str, Any]:
     """What every setting is when nothing is said but the recipe; None for the architecture's own."""
     name = recipe or architecture.recipe
@@ -268,4 +294,6 @@ def changed_settings(config: RunConfig) -> str:
     """
     architecture, values = ARCHITECTURES.get(config.architecture), config.model_dump()
     usual = {**usual_settings(architecture, config.recipe), "recipe": architecture.recipe, "seed": config.seed}
+    if config.epochs != usual["epochs"] and not config.min_updates:
+        del usual["min_updates"]  # it follows from naming epochs
     return " ".join(f"{key}={values[key]}" for key in usual if values[key] != usual[key])

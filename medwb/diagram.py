@@ -23,6 +23,10 @@ _KINDS = {
     "LSTM": "recurrent",
     "BatchNormalization": "norm",
     "Dropout": "norm",
+    "Stem": "conv",
+    "Stage": "conv",
+    "Transition": "pool",
+    "Features": "norm",
 }
 """First word of a layer's label to the colour class of its stripe; others are plain reshaping."""
 
@@ -42,7 +46,8 @@ def network_svg(architecture: Architecture, input_shape: Shape, outputs: int) ->
     """Draw an architecture.
 
     Args:
-        architecture: A network, or a baseline: a card that says what it is.
+        architecture: A network, or a baseline: a card that says what it is. So is a backbone whose rows are not
+            known for that shape, see `describe_layers`.
         input_shape: (height, width, channels).
         outputs: Number of outputs.
 
@@ -52,9 +57,13 @@ def network_svg(architecture: Architecture, input_shape: Shape, outputs: int) ->
     Raises:
         RequestError: The input is too small for the network.
     """
-    if architecture.layers is None:
-        return _baseline_card(architecture)
+    if not architecture.is_network:
+        return _card(
+            architecture, "A classical baseline on flattened pixels, one classifier a label; it has no layers."
+        )
     layers = describe_layers(architecture, input_shape, outputs)
+    if not layers:
+        return _card(architecture, f"Its blocks are not known yet for {_shape(input_shape)} pixels.")
     parts = [_text(24, 34, architecture.title, "title"), _text(24, 54, architecture.summary, "small")]
     for column, title in (
         ("shape", "shape in → out"),
@@ -115,14 +124,14 @@ def _totals(y: int, layers: Sequence[LayerFacts]) -> str:
     )
 
 
-def _baseline_card(architecture: Architecture) -> str:
+def _card(architecture: Architecture, text: str) -> str:
     parts = [
         _text(24, 34, architecture.title, "title"),
         _text(24, 58, architecture.summary, "small"),
         '<rect class="plain" x="24" y="76" width="5" height="34" rx="2.5"/>',
-        _text(40, 98, "A classical baseline on flattened pixels, one classifier a label; it has no layers."),
+        _text(40, 98, text),
     ]
-    return _document(132, f"{architecture.title}: a baseline without layers", parts)
+    return _document(132, f"{architecture.title}: {text}", parts)
 
 
 def _document(height: int, alt: str, parts: Sequence[str]) -> str:

@@ -92,7 +92,7 @@ def _pace(run: Run, status: Mapping[str, Any]) -> Pace | None:
         return Pace(statistics.fmean(seconds), start if 0 < start < _LONGEST_START_S else _START_S)
     done, left, total = status.get("done"), status.get("eta"), status.get("total")
     if network and status["state"] == "running" and left and total and done and total > done:
-        return Pace(left / (total - done) * total / (run.config.epochs * _heads(run)), _START_S)
+        return Pace(left / (total - done) * total / (run.epochs * _heads(run)), _START_S)
     return None
 
 
@@ -102,7 +102,7 @@ def expected_seconds(run: Run, known: Paces) -> float | None:
     if pace is None:
         return None
     network = ARCHITECTURES.get(run.config.architecture).is_network
-    return pace.seconds * (run.config.epochs * _heads(run) if network else 1) + pace.start
+    return pace.seconds * (run.epochs * _heads(run) if network else 1) + pace.start
 
 
 def queue_estimate(
@@ -154,7 +154,9 @@ def progress_text(run: Run, status: Mapping[str, Any]) -> str:
         return "starting"
     head = f", {status['head']}" if status.get("head") not in (None, "shared") else ""
     network = ARCHITECTURES.get(run.config.architecture).is_network
-    parts = [f"epoch {status['epoch']} of {run.config.epochs}{head}" if network else f"fitting{head}"]
+    parts = [
+        f"epoch {status['epoch']} of {status.get('epochs', run.config.epochs)}{head}" if network else f"fitting{head}"
+    ]
     parts += filter(None, [score_text(run)])
     eta = status.get("eta")
     if state == "stopping":

@@ -28,14 +28,36 @@ for _recipe in (
     Recipe("reference", "As the reference study trained: ten epochs of Adam at a fixed rate, every scan."),
     Recipe(
         "stable",
-        "Keeps deep plain networks from collapsing: He's initial weights, a rate that rises and falls, clipped "
-        "gradients, and each scan of a set of equal ones once.",
+        "Keeps deep plain networks from collapsing, in a tenth of the time: He's initial weights, a rate that rises "
+        "and falls over six epochs (more on small sets), clipped gradients, bfloat16 where the processor has it, and "
+        "each scan of a set of equal ones once.",
         {
             "initializer": "he",
             "schedule": "cosine",
             "warmup": 0.2,
             "clip_norm": 1.0,
             "copies": "once",
+            "epochs": 6,
+            "min_updates": 300,
+            "early_stopping_patience": 0,
+            "precision": "auto",
+        },
+    ),
+    Recipe(
+        "small",
+        "For small networks that normalise their pixels: six epochs (more on small sets) of a high rate that rises "
+        "and falls, and each scan of a set of equal ones once.",
+        {
+            "initializer": "he",
+            "learning_rate": 3e-3,
+            "schedule": "cosine",
+            "warmup": 0.2,
+            "clip_norm": 1.0,
+            "copies": "once",
+            "batch_size": 64,
+            "epochs": 6,
+            "min_updates": 600,
+            "early_stopping_patience": 0,
         },
     ),
 ):

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from medwb.architectures import ARCHITECTURES, describe_layers
-from medwb.config import RunConfig, input_shape, make_config
+from medwb.architectures.weights import NAMED_WEIGHTS, check_weights, weights_digest
+from medwb.config import RunConfig, input_shape, make_config, total_epochs
 from medwb.dataset import SPLITS, Dataset
 from medwb.errors import RequestError, unknown_name
 from medwb.paths import check_name, replacing, runs_dir, write_text
@@ -116,6 +117,11 @@ class Run:
         except RequestError as error:
             return [str(error)]
         return certificate.warnings if certificate else []
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of each of its networks, at most; while it is queued, as far as the config and the dataset tell."""
+        return int(self.status().get("epochs") or self.config.epochs)
 
     @property
     def cleaning_digest(self) -> str:
@@ -266,6 +272,7 @@ def check_trainable(config: RunConfig, dataset: Dataset) -> None:
     shape = input_shape(config, dataset)
     run_augmentation(config).check(shape, f"augmentation {config.augmentation!r}")
     describe_layers(architecture, shape, len(dataset.label_names))
+    check_weights(architecture, config.weights)
 
 
 def _check_labels(dataset: Dataset, labelled: list[str], when: str) -> None:
@@ -329,6 +336,7 @@ def create_run(config: RunConfig, dataset: Dataset, *, order: float | None = Non
         },
         "cleaning": cleaning.describe() if cleaning else None,
         "augmentation": recipe if config.augmentation != RunConfig.model_fields["augmentation"].default else None,
+        "weights": weights_digest(config.weights) if config.weights not in NAMED_WEIGHTS else None,
         "certificate": certificate.to_json(),
         "created": time.time(),
         "versions": package_versions(),
@@ -336,7 +344,9 @@ def create_run(config: RunConfig, dataset: Dataset, *, order: float | None = Non
     }
     place = next_order() if order is None else order
     try:
-        run.update_status(**first_status(config, certificate.warnings), launcher=launcher, order=place)
+        steps = -(-int((dataset.samples["split"] == "train").sum()) // config.batch_size)
+        first = {**first_status(config, certificate.warnings), "epochs": total_epochs(config, steps)}
+        run.update_status(**first, launcher=launcher, order=place)
         write_text(run.path / "config.json", json.dumps(record, indent=1) + "\n")
     except OSError:  # the disk is full
         shutil.rmtree(run.path, ignore_errors=True)

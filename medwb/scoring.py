@@ -69,6 +69,8 @@ class Scorer:
         entry, status = ARCHITECTURES.get(self.run.config.architecture), self.run.status()
         if not entry.is_network:
             return f"{entry.name} is a baseline, and only networks are kept; choose a network's run"
+        if self.run.config.frozen != "none":
+            return "it fitted features of frozen weights, and only whole networks are kept; choose another run"
         if status["state"] in ACTIVE_STATES:
             return f"it is {status['state']}; its network is written when the training ends"
         if problem := status.get("onnx_error"):

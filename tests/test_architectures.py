@@ -9,7 +9,7 @@ BASELINES = [entry for entry in ARCHITECTURES if entry.estimator]
 
 @pytest.mark.parametrize("entry", list(ARCHITECTURES), ids=lambda entry: entry.name)
 def test_every_architecture_is_a_network_or_a_baseline_and_says_what_it_is(entry):
-    assert (entry.layers is None) != (entry.estimator is None)
+    assert [entry.layers, entry.backbone, entry.estimator].count(None) == 2
     assert len(entry.summary) > 10
     assert entry.reference_score is None or 0.5 < entry.reference_score < 1
 

@@ -12,6 +12,8 @@ from medwb.audit.quick_model import FOLDS, LARGE_SET, fit_quick_model, split_fol
 from medwb.audit.sets import DuplicateSets, exact_sets
 from medwb.dataset import Dataset
 
+pytestmark = pytest.mark.slow  # fits classifiers
+
 
 def make_dataset(images: np.ndarray, labels: np.ndarray, groups: object = "", splits: object = "train") -> Dataset:
     """A dataset in memory; `labels` is (N, L)."""

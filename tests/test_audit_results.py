@@ -15,6 +15,8 @@ from medwb.errors import RequestError
 from medwb.formats import import_dataset
 from medwb.paths import audits_dir
 
+pytestmark = pytest.mark.slow  # audits a demo dataset
+
 TABLES = ("issues", "groups", "pairs", "frames")
 
 

@@ -70,7 +70,7 @@ def test_datasets(home, medwb, csv_source):
         (["stop", "x"], "medwb: unknown run 'x'"),
         (["submit", "x", "--sample", "a", "--out", "b"], "medwb: unknown run 'x'"),
         (["architectures", "--diagram", "cnn-9"], "medwb: unknown architecture 'cnn-9'"),
-        (["architectures", "--size", "9"], "cannot take 9 x 9 pixels"),
+        (["architectures", "--diagram", "cnn-4", "--size", "9"], "cannot take 9 x 9 pixels"),
         (["demo", "--samples", "3"], "--samples 3 is out of range"),
         (["download", "chestmist"], "medwb: unknown MedMNIST set 'chestmist'; did you mean chestmnist"),
         (["download", "chestmnist", "--size", "32"], "medwb: chestmnist does not come in 32 pixels"),

@@ -197,7 +197,7 @@ def test_split_draws_splits_that_do_not_leak(demo, medwb):
         (["split", "demo", "--name", "tiny"], "medwb: dataset 'tiny' exists"),
         (["split", "demo", "--name", "x", "--split", "1,1"], "--split '1,1' is not three shares"),
         (["split", "demo", "--name", "x", "--seed", "-1"], "medwb: seed -1 is negative"),
-        (["study", "demo", "clening"], "medwb: unknown study 'clening'; did you mean cleaning?"),
+        (["study", "demo", "clening"], "medwb: unknown study 'clening'; did you mean cleaning or learning-rate?"),
         (["study", "tiny", "cleaning"], "medwb: dataset 'tiny' has not been audited yet; run `medwb audit tiny`"),
         (["study", "demo", "cleaning", "--set", "cleaning=x"], "medwb: cleaning is what the study 'cleaning' varies"),
         (["study", "demo", "cleaning", "-a", "fcn-1"], "medwb: unknown architecture 'fcn-1'; did you mean fcnn-1"),

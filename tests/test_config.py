@@ -1,7 +1,7 @@
 import pytest
 
 from medwb.architectures import ARCHITECTURES, select_architectures
-from medwb.config import RunConfig, changed_settings, make_config, make_configs, read_settings
+from medwb.config import RunConfig, changed_settings, make_config, make_configs, read_settings, total_epochs
 from medwb.errors import RequestError
 from medwb.recipes import RECIPES
 
@@ -147,3 +147,14 @@ def test_without_a_recipe_it_is_the_architectures_own():
 def test_settings_that_do_not_go_together_are_named(settings, message):
     with pytest.raises(RequestError, match=message):
         make_config({**BASE, **settings})
+
+
+def test_small_sets_get_more_epochs_unless_somebody_says_how_many():
+    usual = make_config(BASE)
+    assert usual.min_updates > 0
+    assert total_epochs(usual, steps=2) == -(-usual.min_updates // 2)
+    assert total_epochs(usual, steps=10_000) == usual.epochs
+    named = make_config({**BASE, "epochs": 3})
+    assert total_epochs(named, steps=2) == 3
+    assert changed_settings(named) == "epochs=3"
+    assert total_epochs(make_config({**BASE, "epochs": 3, "min_updates": 100}), steps=10) == 10

@@ -188,6 +188,7 @@ def test_plain_text_is_what_it_was():
 
 def test_every_setting_has_an_input(tiny):
     app = open_page(page("train"))
+    app.multiselect(key="architectures").set_value(["cnn-1"]).run()
     kinds = ("selectbox", "number_input", "toggle", "text_input")
     inputs = {element.key for kind in kinds for element in getattr(app, kind)}
     skipped = {"dataset", "architecture", "seed"}

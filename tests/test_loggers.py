@@ -17,6 +17,8 @@ from medwb.runs import create_run
 from medwb.training import loggers
 from medwb.training.loggers import _Aside, _key, _one_line, loggers_for, read_events
 
+pytestmark = pytest.mark.slow  # loads MLflow
+
 SCORES = {"train_loss": 0.5, "train_f1": 0.25, "val_loss": 0.75, "val_f1": 0.125}
 
 

@@ -22,6 +22,8 @@ from medwb.errors import RequestError
 from medwb.ray_launcher import check, logs, stop, submit
 from medwb.runs import create_run
 
+pytestmark = pytest.mark.slow  # a pretended cluster answers over a socket
+
 HAS_RAY = importlib.util.find_spec("ray") is not None and importlib.util.find_spec("aiohttp") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason='ray is not installed: pip install "medwb[ray]"')
 ADDRESS = "http://head:8265"

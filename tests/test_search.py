@@ -17,6 +17,8 @@ from medwb.studies import start_runs, study_table
 from medwb.studies.search import Search, confirm_grid, confirmed, search
 from medwb.studies.space import Dimension, default_space, read_space, without
 
+pytestmark = pytest.mark.slow  # loads Optuna
+
 SPACE = (
     Dimension("learning_rate", low=1e-4, high=1e-1, log=True),
     Dimension("optimizer", ("adam", "adamw")),
@@ -343,7 +345,7 @@ def test_the_best_is_confirmed_on_new_seeds(tiny, trained):
 
 
 def test_what_is_usual_needs_no_confirmation(tiny, trained):
-    found = look(tiny, trials=1, space=(Dimension("epochs", (10, 3)),))
+    found = look(tiny, trials=1, space=(Dimension("batch_size", (32, 16)),))
     assert confirm_grid(found, tiny, 3) is None
 
 

@@ -10,6 +10,8 @@ from medwb.dataset import Dataset
 from medwb.runs import list_runs
 from medwb.studies import STUDIES, study_grid
 
+pytestmark = pytest.mark.slow  # draws pages
+
 DASHBOARD = Path(__file__).parent.parent / "dashboard"
 
 SCRIPT = """

@@ -20,6 +20,8 @@ from medwb.launch import move, resume, stop
 from medwb.queue import positions
 from medwb.runs import Run, create_run
 
+pytestmark = pytest.mark.slow  # starts processes
+
 FAKE = """
 import json, os, sys, time
 from pathlib import Path

@@ -6,7 +6,7 @@ import run_panel
 import streamlit as st
 import study_panel
 
-from medwb.architectures import ARCHITECTURES
+from medwb.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE
 from medwb.config import make_configs, parse_seeds
 from medwb.errors import RequestError
 from medwb.launch import launch
@@ -19,6 +19,7 @@ with choice:
     names = st.multiselect(
         "Architectures",
         [entry.name for entry in entries],
+        [DEFAULT_ARCHITECTURE],
         format_func=controls.architecture_title,
         placeholder="one or more, by family",
         key="architectures",

@@ -62,6 +62,9 @@ class LayerFacts(NamedTuple):
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", package=__name__)
 
+DEFAULT_ARCHITECTURE = "medwb-small"
+"""What is trained first, when nobody says what."""
+
 
 def network(
     name: str, *, family: str, title: str, reference_score: float | None = None, recipe: str = "stable"
@@ -122,6 +125,9 @@ def select_architectures(names: list[str]) -> list[Architecture]:
 def describe_layers(architecture: Architecture, input_shape: Shape, outputs: int) -> list[LayerFacts]:
     """Every layer of a network in order, the output layer included; a baseline has none.
 
+    A backbone has a row a block. Its rows are known for usual shapes, and for others once
+    `medwb.architectures.facts.find_facts` has found them; until then there are none. TensorFlow is never loaded here.
+
     Args:
         architecture: Which one.
         input_shape: (height, width, channels).
@@ -130,6 +136,8 @@ def describe_layers(architecture: Architecture, input_shape: Shape, outputs: int
     Raises:
         RequestError: The input is too small for the network.
     """
+    if architecture.backbone is not None:
+        return _describe_backbone(architecture, input_shape, outputs)
     if architecture.layers is None:
         return []
     facts, shape = [], input_shape
@@ -142,6 +150,18 @@ def describe_layers(architecture: Architecture, input_shape: Shape, outputs: int
             )
         facts.append(LayerFacts(layer.label(), shape, after, layer.parameters(shape), layer.multiply_adds(shape)))
         shape = after
+    return facts
+
+
+def _describe_backbone(architecture: Architecture, input_shape: Shape, outputs: int) -> list[LayerFacts]:
+    from medwb.architectures.facts import check_backbone_shape, known_facts
+
+    check_backbone_shape(architecture, input_shape)
+    facts = known_facts(architecture, input_shape)
+    if facts:
+        head, shape = Dense(outputs, activation=None), facts[-1].output_shape
+        after = head.output_shape(shape)
+        facts.append(LayerFacts(head.label(), shape, after, head.parameters(shape), head.multiply_adds(shape)))
     return facts
 
 

@@ -83,6 +83,15 @@ class MaxPooling2D(Layer):
 
 
 @dataclass(frozen=True)
+class GlobalAveragePooling2D(Layer):
+    """Mean over all positions, one number a channel."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """(height, width, channels) in, (channels,) out."""
+        return (shape[2],)
+
+
+@dataclass(frozen=True)
 class Dense(Layer):
     """Every output from every input, over the last axis."""
 
@@ -132,7 +141,12 @@ class LSTM(Layer):
 
 @dataclass(frozen=True)
 class BatchNormalization(Layer):
-    """Normalises each channel over the batch."""
+    """Normalises each channel over the batch.
+
+    `momentum` is what the running statistics keep at each step; 0.99 leaves them far from the data after few steps.
+    """
+
+    momentum: float = 0.99
 
     def output_shape(self, shape: Shape) -> Shape:
         """As it comes in."""

@@ -23,15 +23,22 @@ def architectures(
 ) -> None:
     """List what can be trained: family, parameters, multiply-adds, the reference study's score."""
     from medwb.architectures import ARCHITECTURES, describe_layers, total_multiply_adds, total_parameters
+    from medwb.errors import RequestError
 
     shape = (size, size, channels)
     if diagram:
+        from medwb.architectures.facts import find_facts
         from medwb.diagram import network_svg
 
-        return print(network_svg(ARCHITECTURES.get(diagram), shape, outputs))
+        if (wanted := ARCHITECTURES.get(diagram)).backbone:
+            find_facts(wanted, shape)
+        return print(network_svg(wanted, shape, outputs))
     rows: list[dict[str, Any]] = []
     for entry in ARCHITECTURES:
-        layers = describe_layers(entry, shape, outputs)
+        try:
+            layers = describe_layers(entry, shape, outputs)
+        except RequestError:  # the input is too small for this one
+            layers = []
         rows.append(
             {
                 "name": entry.name,
@@ -61,8 +68,9 @@ def architectures(
 def train(
     dataset: DatasetName,
     architecture: Annotated[
-        list[str], typer.Option("--architecture", "-a", help="A name, `reference`, `baseline` or `all`; may repeat.")
-    ],
+        list[str] | None,
+        typer.Option("--architecture", "-a", help="A name, a family such as `reference`, or `all`; may repeat."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="JSON or YAML file of settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; may repeat.")] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas; one run each.")] = "0",
@@ -73,13 +81,13 @@ def train(
     gpus: Annotated[float | None, typer.Option(help="GPUs that a run holds on the Ray cluster.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Train architectures on a dataset; runs wait in a queue for their turn."""
-    from medwb.architectures import select_architectures
+    """Train architectures on a dataset, medwb's own small network if none is named; runs wait in a queue."""
+    from medwb.architectures import DEFAULT_ARCHITECTURE, select_architectures
     from medwb.config import make_configs, parse_seeds, read_settings
     from medwb.launch import launch
 
     settings = read_settings(config, set_ or [])
-    names = [name for item in architecture for name in item.split(",")]
+    names = [name for item in architecture or [DEFAULT_ARCHITECTURE] for name in item.split(",")]
     configs = make_configs(dataset, select_architectures(names), settings, parse_seeds(seeds))
     options = {"address": address, "cpus": cpus, "gpus": gpus}
     runs = launch(configs, launcher, **{name: value for name, value in options.items() if value is not None})

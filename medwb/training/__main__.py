@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medwb.architectures import ARCHITECTURES
+from medwb.architectures.weights import weights_digest
 from medwb.audit.cleaning import Cleaning
 from medwb.dataset import Dataset, open_dataset
 from medwb.errors import RequestError
@@ -39,6 +40,8 @@ def train(run: Run) -> str:
             f"({run.fingerprint} then, {dataset.fingerprint} now); launch a new one"
         )
     cleaning, augmentation = _cleaning(run, dataset), run.augmentation
+    if (known := run.record.get("weights")) and weights_digest(run.config.weights) != known:
+        raise RequestError(f"{run.config.weights} has changed since run {run.id} was made; launch a new one")
     reporter = Reporter(run, loggers := loggers_for(run))
     signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(reporter, frame))
     if not run.claim():
@@ -46,11 +49,15 @@ def train(run: Run) -> str:
     sweep_files(run.path)
     architecture = ARCHITECTURES.get(run.config.architecture)
     data = RunData(dataset, run.config, cleaning, augmentation)
-    if architecture.is_network:
+    if run.config.frozen != "none":
+        from medwb.training.features import train_frozen as train_model
+    elif architecture.is_network:
         from medwb.training.train_network import train_network as train_model
     else:
         from medwb.training.baseline import train_baseline as train_model
     logging.info("%s on %s (%s), %s", architecture.name, dataset.name, dataset.fingerprint, run.config)
+    if architecture.is_network:
+        run.update_status(epochs=data.epochs)
     for line in data.describe():
         logging.info("%s", line)
     for warning in run.warnings:

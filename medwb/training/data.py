@@ -14,7 +14,7 @@ from medwb.audit.cleaning import Cleaning
 from medwb.audit.sets import without_copies
 from medwb.augment import Augmentation, Augmented, Pool, augment_samples
 from medwb.augment.receipt import EXAMPLES, Receipt, read_receipt, save_examples
-from medwb.config import RunConfig, input_shape
+from medwb.config import RunConfig, input_shape, total_epochs
 from medwb.dataset import Dataset
 from medwb.images import Pixels, to_shape
 from medwb.training.ahead import ahead
@@ -114,6 +114,11 @@ class RunData:
     def steps(self) -> int:
         """Batches an epoch."""
         return -(-len(self._train) // self.config.batch_size)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a network that is not stopped early."""
+        return total_epochs(self.config, self.steps)
 
     def images(self, split: str, start: int, stop: int) -> Pixels:
         """uint8 (stop - start, H, W, C): consecutive samples of a split."""

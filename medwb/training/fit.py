@@ -17,6 +17,7 @@ from medwb.architectures import ARCHITECTURES
 from medwb.config import RunConfig
 from medwb.metrics import average, collapsed_labels, evaluate
 from medwb.runs import Run
+from medwb.training.arithmetic import precision_of
 from medwb.training.checkpoint import Checkpoint, numbered, save_checkpoint
 from medwb.training.data import RunData
 from medwb.training.losses import element_losses
@@ -89,9 +90,11 @@ class Fit:
         self._config = config = run.config
         keras.utils.set_random_seed(config.seed + index)
         architecture, size = ARCHITECTURES.get(config.architecture), (data.shape, len(labels))
-        self.network = build_network(architecture, *size, config, config.precision)
+        precision = precision_of(config)
+        run.update_status(precision=precision)
+        self.network = build_network(architecture, *size, config, precision)
         # Scores come from float32 arithmetic, so that the ONNX file can give them too.
-        apart = config.precision != "float32" or config.weight_average > 0
+        apart = precision != "float32" or config.weight_average > 0
         self._scorer = build_network(architecture, *size, config) if apart else self.network
         self._optimizer = make_optimizer(self.network, config)
         self._update = make_update(self.network, self._optimizer, config)
@@ -159,7 +162,7 @@ class Fit:
     def _batches(self) -> None:
         """Learn from batches until the epoch ends, a stop is asked for, or a checkpoint is due."""
         place, config, data = self.place, self._config, self._data
-        total, due = config.epochs * data.steps, time.monotonic() + _CHECKPOINT_EVERY_S
+        total, due = data.epochs * data.steps, time.monotonic() + _CHECKPOINT_EVERY_S
         with closing(data.epoch(place.epoch, self._labels, config.seed + self.index, place.step)) as batches:
             for batch in batches:
                 done = (place.epoch - 1) * data.steps + place.step
@@ -206,7 +209,7 @@ class Fit:
         elif config.plateau_patience and place.since_drop >= config.plateau_patience:
             place.peak, place.since_drop = max(place.peak * config.plateau_factor, config.plateau_floor), 0
         place.epoch, place.step, self._seen = place.epoch + 1, 0, []
-        place.over = place.over or place.epoch > config.epochs
+        place.over = place.over or place.epoch > data.epochs
         if place.over:
             logging.info("%s ends after epoch %d", self._head, place.epoch - 1)
 

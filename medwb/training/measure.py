@@ -1,8 +1,7 @@
 """Measures how quick architectures are on this machine; a child of `medwb.plan`, which stops it by killing it.
 
-Standard input: {"configs": [settings], "spawned": monotonic seconds, "folder": where it may write} as JSON. Standard
-output, a line of JSON each: {"at": number of the config} with "doing", "error", or "measured": the fields of
-`medwb.budget.Measurement`.
+Standard input, JSON: {"configs": [settings], "spawned": monotonic seconds, "folder": where it may write}. Standard
+output, a line each: {"at": number of the config} with "doing", "error", or "measured": `budget.Measurement`.
 """
 
 import gc
@@ -64,6 +63,7 @@ def measure_network(config: RunConfig, dataset: Dataset, folder: Path, tell: Tel
     """
     import keras
 
+    from medwb.training.arithmetic import precision_of
     from medwb.training.fit import make_optimizer, make_update
     from medwb.training.network import build_network, make_predictor
 
@@ -77,8 +77,9 @@ def measure_network(config: RunConfig, dataset: Dataset, folder: Path, tell: Tel
     tell("building")
     keras.utils.set_random_seed(config.seed)
     architecture, size = ARCHITECTURES.get(config.architecture), (data.shape, len(labels))
-    network = build_network(architecture, *size, config, config.precision)
-    apart = config.precision != "float32" or config.weight_average > 0
+    precision = precision_of(config)
+    network = build_network(architecture, *size, config, precision)
+    apart = precision != "float32" or config.weight_average
     scorer = build_network(architecture, *size, config) if apart else network
     optimizer = make_optimizer(network, config)
     update, predict = make_update(network, optimizer, config), make_predictor(scorer, config)

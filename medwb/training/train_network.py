@@ -9,12 +9,14 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from medwb.architectures import ARCHITECTURES, describe_layers
+from medwb.architectures.facts import keep_facts, known_facts
 from medwb.config import network_outputs
 from medwb.paths import replacing, write_text
 from medwb.runs import Run
 from medwb.scoring import onnx_name
 from medwb.training.checkpoint import open_checkpoint
 from medwb.training.data import RunData
+from medwb.training.describe import describe_backbone
 from medwb.training.fit import Fit
 from medwb.training.network import Scores, make_predictor, weights_name
 from medwb.training.onnx_model import OnnxError, write_onnx
@@ -85,6 +87,9 @@ def _write_architecture(run: Run, data: RunData) -> None:
     """The layers as they were built, for diagrams and for whoever opens the weights."""
     config = run.config
     outputs = network_outputs(config, len(data.dataset.label_names))
-    layers = describe_layers(ARCHITECTURES.get(config.architecture), data.shape, outputs)
+    architecture = ARCHITECTURES.get(config.architecture)
+    if architecture.backbone and not known_facts(architecture, data.shape):
+        keep_facts(architecture, data.shape, describe_backbone(architecture, data.shape))
+    layers = describe_layers(architecture, data.shape, outputs)
     record = {"architecture": config.architecture, "layers": [layer._asdict() for layer in layers]}
     write_text(run.path / "architecture.json", json.dumps(record, indent=1) + "\n")
