@@ -50,7 +50,10 @@ def optimizer(dataset: Dataset) -> Plan:
 )
 def batch_size(dataset: Dataset) -> Plan:
     """Does the batch size matter?"""
-    note = "all train for the same epochs at the same learning rate, so a larger batch takes fewer steps"
+    note = (
+        "all have the same learning rate, and the same epochs where `min_updates` adds none: a larger batch then takes "
+        "fewer steps"
+    )
     return Plan([Variant(f"batches of {size}", {"batch_size": size}) for size in (32, 16, 64, 128)], notes=[note])
 
 
