@@ -51,8 +51,8 @@ def optimizer(dataset: Dataset) -> Plan:
 def batch_size(dataset: Dataset) -> Plan:
     """Does the batch size matter?"""
     note = (
-        "all have the same learning rate, and the same epochs where `min_updates` adds none: a larger batch then takes "
-        "fewer steps"
+        "all have the same learning rate, and the same epochs where `min_updates` adds none: a larger batch then "
+        "takes fewer steps"
     )
     return Plan([Variant(f"batches of {size}", {"batch_size": size}) for size in (32, 16, 64, 128)], notes=[note])
 
