@@ -109,6 +109,7 @@ def launch_one_epoch(page: Page) -> None:
     """On the page Train: FCNN-1 for an epoch."""
     box = page.get_by_role("combobox", name="Architectures")
     box.click()
+    box.press("Backspace")  # what is chosen when nobody has chosen
     box.fill("FCNN-1")
     page.get_by_role("option", name="FCNN-1").click()
     page.keyboard.press("Escape")

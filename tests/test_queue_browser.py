@@ -92,6 +92,8 @@ def test_trainings_outlive_page_and_server_and_can_be_resumed(server: Server, br
     launch([make_config({"dataset": "scans", "architecture": "fcnn-1", **endless})])
     open_train(page, server)
     box = page.get_by_role("combobox", name="Architectures")
+    box.click()
+    box.press("Backspace")  # what is chosen when nobody has chosen
     for name in ("Prevalence", "Always negative"):
         box.click()
         box.fill(name)
