@@ -17,7 +17,6 @@ from medwb.studies import start_runs, study_table
 from medwb.studies.search import Search, confirm_grid, confirmed, search
 from medwb.studies.space import Dimension, default_space, read_space, without
 
-
 SPACE = (
     Dimension("learning_rate", low=1e-4, high=1e-1, log=True),
     Dimension("optimizer", ("adam", "adamw")),
