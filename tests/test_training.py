@@ -123,8 +123,9 @@ def test_stopping_keeps_weights_and_answers(tiny):
     assert (run.path / "model.weights.h5").exists()
     assert Scorer(run).shape == (16, 16, 1)
     receipt = open_receipt(run)
-    assert receipt.epochs == {"shared": len(run.history())}
-    assert 144 * (len(run.history()) - 1) < receipt.scans <= 144 * len(run.history())
+    epochs = receipt.epochs["shared"]
+    assert epochs - len(run.history()) in (0, 1)  # the one under way has no row yet
+    assert 144 * (epochs - 1) < receipt.scans <= 144 * epochs
 
 
 def test_a_changed_dataset_is_refused(tiny):
