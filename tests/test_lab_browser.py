@@ -16,6 +16,7 @@ from test_browser import (  # noqa: F401  fixtures among them
 from medwb import list_runs, open_dataset
 from medwb.augment import open_augmentation
 from medwb.augment.receipt import open_receipt
+from medwb.runs import ACTIVE_STATES
 
 pytestmark = pytest.mark.slow
 
