@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from medwb.architectures import ARCHITECTURES, Architecture
+from medwb.architectures.weights import NAMED_WEIGHTS
 from medwb.dataset import Dataset
 from medwb.errors import RequestError, short, unknown_name
 from medwb.paths import check_name
@@ -115,7 +116,7 @@ def make_config(values: Mapping[str, Any], where: str = "the settings") -> RunCo
     for key in values:
         if key not in RunConfig.model_fields:
             raise RequestError(f"{where}: {unknown_name('setting', key, RunConfig.model_fields)}")
-    if isinstance(weights := values.get("weights"), str) and weights not in ("none", "imagenet"):
+    if isinstance(weights := values.get("weights"), str) and weights not in NAMED_WEIGHTS:
         values = {**values, "weights": str(Path(weights).expanduser().absolute())}  # trainings start elsewhere
     try:
         config = RunConfig.model_validate({**_recipe_settings(values), **values})
@@ -173,8 +174,6 @@ def _check_together(config: RunConfig, where: str) -> None:
     if config.momentum and config.optimizer != "sgd":
         raise RequestError(f"{where}: momentum={config.momentum:g} does nothing for {config.optimizer}; leave it out")
     architecture = ARCHITECTURES.get(config.architecture)
-    if config.weights != "none" and not architecture.backbone:
-        raise RequestError(f"{where}: weights={short(config.weights)}: {config.architecture} starts from none")
     if config.frozen != "none" and config.weights == "none":
         raise RequestError(
             f"{where}: frozen={config.frozen} would fit features of random weights; name weights, such as imagenet"

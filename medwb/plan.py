@@ -26,6 +26,7 @@ from medwb.config import RunConfig
 from medwb.dataset import Dataset, open_dataset
 from medwb.errors import RequestError, short
 from medwb.paths import home, sweep, write_text
+from medwb.process import usable_cores
 from medwb.runs import check_trainable, run_augmentation, run_cleaning
 from medwb.versions import package_versions
 
@@ -104,7 +105,7 @@ def machine() -> dict[str, Any]:
         )
     except (OSError, StopIteration):
         processor = platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     settings = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "TF_ENABLE_ONEDNN_OPTS")}
     facts = {"host": socket.gethostname(), "processor": processor, "cores": cores}
     return {**facts, **settings, "versions": package_versions()}

@@ -20,6 +20,11 @@ _TAIL_BYTES = 65_536
 _QUOTED = 300  # characters of a log that an error quotes, at most
 
 
+def usable_cores() -> int:
+    """Cores that the system lets this process run on; a container's quota is not looked at."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def process_facts(pid: int) -> dict[str, Any]:
     """What tells a process from every other one, to be kept in status.json.
 

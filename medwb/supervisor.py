@@ -23,7 +23,7 @@ from typing import IO, TypeVar
 
 from medwb.errors import RequestError
 from medwb.paths import runs_dir
-from medwb.process import is_alive, is_full, process_facts, says_full, send_signal, why_ended
+from medwb.process import is_alive, is_full, process_facts, says_full, send_signal, usable_cores, why_ended
 from medwb.queue import is_local, statuses, waiting
 from medwb.status import ACTIVE_STATES, AT_WORK_STATES, Status, edit_status, settle, stored_status
 
@@ -106,7 +106,7 @@ def gpus() -> list[str]:
 
 def _cores() -> int:
     """Cores that this process may use: those of its affinity, within the limit of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     for path in ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"):
         quota, _, period = (_text(path) or "").partition(" ")
         period = period or _text("/sys/fs/cgroup/cpu/cpu.cfs_period_us") or ""

@@ -100,10 +100,9 @@ def tiny(home: Path) -> Dataset:
     return write_dataset()
 
 
-def finish_run(dataset: Dataset, noise: float = 0.3, **settings: object) -> Run:
-    """A run in state finished whose scores are the truth plus noise, without training anything."""
-    run = create_run(make_config({"dataset": dataset.name, "architecture": "fcnn-1", **settings}), dataset)
-    rng = np.random.default_rng(run.config.seed)
+def answer_with_noise(run: Run, dataset: Dataset, noise: float, seed: int | list[int]) -> None:
+    """Finish a run with scores that are the truth plus noise."""
+    rng = np.random.default_rng(seed)
     answers = {}
     for split in dataset.splits:
         part = dataset.split(split)
@@ -111,7 +110,14 @@ def finish_run(dataset: Dataset, noise: float = 0.3, **settings: object) -> Run:
         score = np.clip(truth + rng.normal(0, noise, truth.shape), 0, 1).astype(np.float32)
         answers[split] = Predictions(part.samples["id"].to_numpy(str), part.labels, score)
     run.save_predictions(answers)
-    run.update_status(state="finished", epoch=1, train_seconds=1.5)
+    run.update_status(state="finished", epoch=1, train_seconds=1.0)
+
+
+def finish_run(dataset: Dataset, noise: float = 0.3, **settings: object) -> Run:
+    """A run in state finished whose scores are the truth plus noise, without training anything."""
+    run = create_run(make_config({"dataset": dataset.name, "architecture": "fcnn-1", **settings}), dataset)
+    answer_with_noise(run, dataset, noise, run.config.seed)
+    run.update_status(train_seconds=1.5)
     return run
 
 

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from conftest import answer_with_noise
 
 from medwb import plots
 from medwb.config import make_config
 from medwb.dataset import Dataset
 from medwb.errors import RequestError
-from medwb.runs import Predictions, Run, create_run, list_runs
+from medwb.runs import Run, create_run, list_runs
 from medwb.studies import start_runs, study_table
 from medwb.studies.search import Search, confirm_grid, confirmed, search
 from medwb.studies.space import Dimension, default_space, read_space, without
@@ -28,14 +28,7 @@ SPACE = (
 def finish(run: Run, dataset: Dataset) -> None:
     """Answers that are the better, the nearer the learning rate is to 0.01."""
     noise = 0.05 + 0.4 * abs(math.log10(run.config.learning_rate / 0.01))
-    rng = np.random.default_rng(run.config.seed)
-    answers = {}
-    for split in dataset.splits:
-        part = dataset.split(split)
-        score = np.clip(part.labels + rng.normal(0, noise, part.labels.shape), 0, 1).astype(np.float32)
-        answers[split] = Predictions(part.samples["id"].to_numpy(str), part.labels, score)
-    run.save_predictions(answers)
-    run.update_status(state="finished", epoch=1, train_seconds=1.0)
+    answer_with_noise(run, dataset, noise, run.config.seed)
 
 
 @pytest.fixture

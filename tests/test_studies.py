@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_dataset
+from conftest import answer_with_noise, write_dataset
 
 from medwb.audit import open_audit, run_audit
 from medwb.audit.cleaning import (
@@ -27,7 +27,7 @@ from medwb.config import make_config
 from medwb.dataset import Dataset, allocate_images, new_dataset, open_dataset, save_dataset
 from medwb.errors import RequestError
 from medwb.metrics import average, evaluate
-from medwb.runs import Predictions, Run, create_run, list_runs, open_run
+from medwb.runs import Run, create_run, list_runs, open_run
 from medwb.statistics import bootstrap_weights
 from medwb.studies import STUDIES, Plan, Variant, start_study, study_grid, study_table
 from medwb.studies.study import Study
@@ -69,14 +69,7 @@ def no_worker(monkeypatch):
 
 
 def finish(run: Run, dataset: Dataset, noise: float) -> None:
-    rng = np.random.default_rng([run.config.seed, int(1000 * noise)])
-    answers = {}
-    for split in dataset.splits:
-        part = dataset.split(split)
-        score = np.clip(part.labels + rng.normal(0, noise, part.labels.shape), 0, 1).astype(np.float32)
-        answers[split] = Predictions(part.samples["id"].to_numpy(str), part.labels, score)
-    run.save_predictions(answers)
-    run.update_status(state="finished", epoch=1, train_seconds=1.0)
+    answer_with_noise(run, dataset, noise, [run.config.seed, int(1000 * noise)])
 
 
 def start(dataset: Dataset, **settings: object):

@@ -4,10 +4,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import answer_with_noise
 
 from medwb import plots
 from medwb.dataset import Dataset
-from medwb.runs import Predictions, Run
+from medwb.runs import Run
 from medwb.statistics import difference_over_seeds, holm, interval, p_value
 from medwb.studies import StudyTable, start_study, study_table
 from medwb.studies.answer import answer
@@ -20,14 +21,7 @@ def no_worker(monkeypatch):
 
 
 def finish(run: Run, dataset: Dataset, noise: float) -> None:
-    rng = np.random.default_rng([run.config.seed, int(1000 * noise)])
-    answers = {}
-    for split in dataset.splits:
-        part = dataset.split(split)
-        score = np.clip(part.labels + rng.normal(0, noise, part.labels.shape), 0, 1).astype(np.float32)
-        answers[split] = Predictions(part.samples["id"].to_numpy(str), part.labels, score)
-    run.save_predictions(answers)
-    run.update_status(state="finished", epoch=1, train_seconds=1.0)
+    answer_with_noise(run, dataset, noise, [run.config.seed, int(1000 * noise)])
 
 
 def table_of(

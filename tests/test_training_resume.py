@@ -71,7 +71,7 @@ def test_killed_at_random_moments_it_ends_as_an_unbroken_one(home, name):
             assert_same(broken, unbroken)
             assert not [path.name for path in broken.path.iterdir() if "partial" in path.name]
             assert not (broken.path / CHECKPOINT_FILE).exists()
-    assert len(set(places)) > 1
+    assert len(set(places)) > 2
 
 
 def kill_until_finished(run, forks, wait):

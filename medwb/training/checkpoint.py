@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from medwb.errors import RequestError
 from medwb.paths import replacing
+from medwb.process import usable_cores
 from medwb.runs import Run
 from medwb.training.arithmetic import has_bfloat16
 from medwb.versions import package_versions
@@ -103,7 +104,7 @@ def _identity(run: Run) -> dict[str, Any]:
 def _machine() -> dict[str, str]:
     """What the last bits of a training depend on beside its config."""
     found = {name: text for name, text in package_versions().items() if name in ("tensorflow", "keras", "numpy")}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     found["bfloat16"] = str(has_bfloat16())
     return {**found, "cores": str(cores), "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1")}
 

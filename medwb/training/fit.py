@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ from medwb.training.arithmetic import precision_of
 from medwb.training.checkpoint import Checkpoint, numbered, save_checkpoint
 from medwb.training.data import RunData
 from medwb.training.losses import element_losses
-from medwb.training.network import Scores, build_network, make_predictor, to_scores
+from medwb.training.network import Predict, Scores, build_network, make_predictor, to_scores
 from medwb.training.reporting import Reporter
 from medwb.training.schedule import learning_rate
 
@@ -50,6 +50,26 @@ class Place:
     best: float = -math.inf
     since_best: int = 0
     since_drop: int = 0
+
+
+class Parts(NamedTuple):
+    """What a network is trained by.
+
+    Attributes:
+        precision: Arithmetic of its hidden layers, "float32" or "bfloat16".
+        network: What is trained.
+        scorer: What scores: the network, or its twin in float32 where that computes otherwise or is averaged.
+        optimizer: Of the network.
+        update: One step.
+        predict: Scores of a split by the scorer.
+    """
+
+    precision: str
+    network: keras.Model
+    scorer: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    update: Step
+    predict: Predict
 
 
 class Fit:
@@ -88,17 +108,10 @@ class Fit:
         self._run, self._data, self._reporter, self._scores = run, data, reporter, scores
         self._head, self._labels, self._heads = head, labels, heads
         self._config = config = run.config
-        keras.utils.set_random_seed(config.seed + index)
-        architecture, size = ARCHITECTURES.get(config.architecture), (data.shape, len(labels))
-        precision = precision_of(config)
-        run.update_status(precision=precision)
-        self.network = build_network(architecture, *size, config, precision)
-        # Scores come from float32 arithmetic, so that the ONNX file can give them too.
-        apart = precision != "float32" or config.weight_average > 0
-        self._scorer = build_network(architecture, *size, config) if apart else self.network
-        self._optimizer = make_optimizer(self.network, config)
-        self._update = make_update(self.network, self._optimizer, config)
-        self._predict = make_predictor(self._scorer, config)
+        parts = make_parts(config, data.shape, len(labels), config.seed + index)
+        run.update_status(precision=parts.precision)
+        self.network, self._scorer, self._optimizer = parts.network, parts.scorer, parts.optimizer
+        self._update, self._predict = parts.update, parts.predict
         self._best: list[npt.NDArray[Any]] = []
         self._seen: list[tuple[npt.NDArray[Any], ...]] = []  # of the epoch under way: loss, targets, scores a batch
 
@@ -224,6 +237,26 @@ class Fit:
         for variable, value in zip(trained, own, strict=True):
             variable.assign(value)
         return averaged
+
+
+def make_parts(config: RunConfig, shape: tuple[int, int, int], labels: int, seed: int) -> Parts:
+    """Build what a network is trained by, with its initial weights.
+
+    Args:
+        config: A network's.
+        shape: (height, width, channels).
+        labels: Of its head.
+        seed: Of the initial weights and of what is dropped.
+    """
+    keras.utils.set_random_seed(seed)
+    architecture, precision = ARCHITECTURES.get(config.architecture), precision_of(config)
+    network = build_network(architecture, shape, labels, config, precision)
+    # Scores come from float32 arithmetic, so that the ONNX file can give them too.
+    apart = precision != "float32" or config.weight_average > 0
+    scorer = build_network(architecture, shape, labels, config) if apart else network
+    optimizer = make_optimizer(network, config)
+    update = make_update(network, optimizer, config)
+    return Parts(precision, network, scorer, optimizer, update, make_predictor(scorer, config))
 
 
 def make_optimizer(network: keras.Model, config: RunConfig) -> keras.optimizers.Optimizer:

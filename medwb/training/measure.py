@@ -27,6 +27,7 @@ from medwb.config import RunConfig, make_config
 from medwb.dataset import Dataset, open_dataset
 from medwb.errors import RequestError
 from medwb.metrics import average, evaluate
+from medwb.process import usable_cores
 from medwb.runs import Run, run_augmentation, run_cleaning
 from medwb.training.data import RunData
 
@@ -61,11 +62,8 @@ def measure_network(config: RunConfig, dataset: Dataset, folder: Path, tell: Tel
     Raises:
         RequestError: The network or its weights cannot be had, or nothing can be learned.
     """
-    import keras
 
-    from medwb.training.arithmetic import precision_of
-    from medwb.training.fit import make_optimizer, make_update
-    from medwb.training.network import build_network, make_predictor
+    from medwb.training.fit import make_parts
 
     lap = _laps()
     data = RunData(dataset, config, run_cleaning(config, dataset), run_augmentation(config))
@@ -75,14 +73,7 @@ def measure_network(config: RunConfig, dataset: Dataset, folder: Path, tell: Tel
         raise RequestError(f"no scan of dataset {dataset.name!r} that is learned from has a known label")
     opened = lap()
     tell("building")
-    keras.utils.set_random_seed(config.seed)
-    architecture, size = ARCHITECTURES.get(config.architecture), (data.shape, len(labels))
-    precision = precision_of(config)
-    network = build_network(architecture, *size, config, precision)
-    apart = precision != "float32" or config.weight_average
-    scorer = build_network(architecture, *size, config) if apart else network
-    optimizer = make_optimizer(network, config)
-    update, predict = make_update(network, optimizer, config), make_predictor(scorer, config)
+    _, network, scorer, optimizer, update, predict = make_parts(config, data.shape, len(labels), config.seed)
 
     def learn(batch: Any) -> None:
         loss, answer = update(batch.images, batch.targets, batch.weights, np.float32(config.learning_rate))
@@ -358,7 +349,7 @@ def _measure(config: RunConfig, dataset: Dataset, folder: Path, started: float, 
 
 def _load() -> float:
     """How many processes wanted a core in the last minute, a core; 0 where nobody counts."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return os.getloadavg()[0] / cores if hasattr(os, "getloadavg") else 0.0
 
 
