@@ -67,20 +67,29 @@ def test_killed_at_random_moments_it_ends_as_an_unbroken_one(home, name):
         places = []
         while len(places) < KILLS:
             broken = queued(dataset, name)
-            places += kill_until_finished(broken, forks, lambda: chance.uniform(0, lasts))
+            places += kill_until_finished(broken, forks, chance, lasts)
             assert_same(broken, unbroken)
             assert not [path.name for path in broken.path.iterdir() if "partial" in path.name]
             assert not (broken.path / CHECKPOINT_FILE).exists()
     assert len(set(places)) > 2
 
 
-def kill_until_finished(run, forks, wait):
-    """Train a run, kill it after some seconds, and again; returns where its checkpoints stood at the kills."""
+def kill_until_finished(run, forks, chance, lasts):
+    """Train a run, kill it, and again; returns where its checkpoints stood at the kills.
+
+    Every other time it is killed soon after it has learned from a batch, for much of the time it builds and exports.
+    """
     places = []
     while True:
         process = forks.start(run)
         if len(places) < KILLS:
-            time.sleep(wait())
+            if len(places) % 2:
+                time.sleep(chance.uniform(0, lasts))
+            else:
+                before, deadline = written(run), time.monotonic() + lasts
+                while written(run) == before and time.monotonic() < deadline:
+                    time.sleep(0.002)
+                time.sleep(chance.uniform(0, 0.2))
             with suppress(ProcessLookupError):  # it has finished meanwhile
                 os.kill(process, signal.SIGKILL)
         status = forks.wait()
@@ -92,6 +101,12 @@ def kill_until_finished(run, forks, wait):
         places.append((checkpoint.facts["head"] if checkpoint else 0, place["epoch"], place["step"]))
         assert run.state in ("failed", "queued")
         run.update_status(state="queued")
+
+
+def written(run):
+    """When its checkpoint was written; 0 for none."""
+    path = run.path / CHECKPOINT_FILE
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 @pytest.mark.slow
