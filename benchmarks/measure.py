@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +29,12 @@ def medians(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
         for name, work in sides.items():
             times[name].append(seconds(work))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def command(*arguments: str) -> str:
+    """Standard output of `medwb ...`."""
+    run = [sys.executable, "-m", "medwb.cli", *arguments]
+    return subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def report(figures: dict[str, Any], packages: tuple[str, ...]) -> None:
