@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from conftest import write_dataset
 
-from medwb.audit.quick_model import FOLDS, LARGE_SET, fit_quick_model, split_folds
-from medwb.audit.sets import DuplicateSets, exact_sets
+from medwb.audit.quick_model import FOLDS, fit_quick_model, split_folds
+from medwb.audit.sets import LARGE_SET, DuplicateSets, exact_sets
 from medwb.dataset import Dataset
 
 pytestmark = pytest.mark.slow  # fits classifiers

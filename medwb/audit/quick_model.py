@@ -36,10 +36,6 @@ PENALTIES = (0.1, 1.0, 10.0)  # of the ridge, in units of samples; each label ta
 FEWEST = 5
 """Positives, and negatives, that a label needs in the training part of a fold; with fewer its scores are NaN."""
 
-LARGE_SET = (50, 0.01)
-"""A set of more copies than this, and than this share of the samples, is a placeholder (a black frame, "no image").
-It would tie all the patients that have one into one fold, so it ties none, and no model learns from it."""
-
 _CALIBRATED = 200_000  # samples that two numbers of the calibration are fitted to, at most
 _BLOCK = 256  # frames a task
 
@@ -126,7 +122,7 @@ def split_folds(dataset: Dataset, copies: DuplicateSets) -> Numbers:
     if not len(dataset):
         return np.zeros(0, np.int64)
     keys = number_groups(dataset.samples["group"].to_numpy(object))
-    tied = DuplicateSets(np.where(_placeholders(copies), -1, copies.of))
+    tied = DuplicateSets(np.where(copies.placeholders, -1, copies.of))
     units = DuplicateSets.from_keys(keys).joined(DuplicateSets.from_keys(tied.units)).units
     _, units, sizes = np.unique(units, return_inverse=True, return_counts=True)
     order = np.random.default_rng(0).permutation(len(sizes))
@@ -136,16 +132,10 @@ def split_folds(dataset: Dataset, copies: DuplicateSets) -> Numbers:
     return fold_of[units.ravel()]
 
 
-def _placeholders(copies: DuplicateSets) -> npt.NDArray[np.bool_]:
-    """Samples, bool (N,), of a set that is too large to be copies of one picture."""
-    large = copies.sizes > max(LARGE_SET[0], LARGE_SET[1] * len(copies.of))
-    return np.append(large, False)[copies.of]
-
-
 def _unanimous(labels: Floats, copies: DuplicateSets) -> Floats:
     """The labels, float32 (N, L), unknown where the copies of a sample disagree, and for placeholders."""
     disputed = np.vstack([contradicted(labels, copies), np.zeros((1, labels.shape[1]), bool)])
-    return np.where(disputed[copies.of] | _placeholders(copies)[:, None], np.float32(np.nan), labels)
+    return np.where(disputed[copies.of] | copies.placeholders[:, None], np.float32(np.nan), labels)
 
 
 def _choose(answers: Floats, copies: DuplicateSets) -> Numbers:

@@ -12,6 +12,9 @@ from medwb.audit.workers import workers
 from medwb.dataset import Dataset
 from medwb.progress import Progress, no_progress
 
+LARGE_SET = (50, 0.01)
+"""A set of more copies than this, and than this share of the samples, is a placeholder (a black frame, "no image")."""
+
 _BLOCK_BYTES = 16_000_000  # of frames hashed by a thread at a time
 
 
@@ -71,6 +74,12 @@ class DuplicateSets:
     def sizes(self) -> npt.NDArray[np.int64]:
         """int64 (sets,): samples in each set."""
         return np.bincount(self.of[self.of >= 0], minlength=len(self))
+
+    @cached_property
+    def placeholders(self) -> npt.NDArray[np.bool_]:
+        """bool (N,): samples of a set that is too large to be copies of one picture."""
+        large = self.sizes > max(LARGE_SET[0], LARGE_SET[1] * len(self.of))
+        return np.append(large, False)[self.of]
 
     @cached_property
     def representatives(self) -> npt.NDArray[np.int64]:
