@@ -32,7 +32,9 @@ def number_groups(groups: npt.NDArray[np.str_] | npt.NDArray[np.object_]) -> npt
     return unit_of
 
 
-def bootstrap_weights(groups: npt.NDArray[np.str_] | npt.NDArray[np.int64], draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.uint16]:
+def bootstrap_weights(
+    groups: npt.NDArray[np.str_] | npt.NDArray[np.int64], draws: int = DRAWS, seed: int = 0
+) -> npt.NDArray[np.uint16]:
     """How often each sample is drawn in each bootstrap replicate.
 
     Whole groups (patients) are drawn with replacement, since samples of one patient are not independent: the
@@ -47,7 +49,7 @@ def bootstrap_weights(groups: npt.NDArray[np.str_] | npt.NDArray[np.int64], draw
         uint16 (B, N): small, so that many replicates of a large split fit into a web server's memory.
     """
     rng = np.random.default_rng(seed)
-    unit_of = groups if groups.dtype.kind == "i" else number_groups(groups)
+    unit_of = groups if groups.dtype.kind == "i" else number_groups(groups.astype(str))
     units = int(np.max(unit_of)) + 1
     chances = np.full(units, 1 / units)
     counts = [rng.multinomial(units, chances).astype(np.uint16) for _ in range(draws)]

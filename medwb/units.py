@@ -7,6 +7,7 @@ from medwb.audit.sets import DuplicateSets, exact_sets
 from medwb.dataset import Dataset
 from medwb.statistics import number_groups
 
+
 def resampling_units(part: Dataset, copies: DuplicateSets | None = None) -> npt.NDArray[np.int64]:
     """Samples that are drawn together: those of a group (patient), and copies of one another.
 

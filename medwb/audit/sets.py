@@ -13,7 +13,7 @@ from medwb.dataset import Dataset
 from medwb.progress import Progress, no_progress
 
 LARGE_SET = (50, 0.01)
-"""A set of more copies than this, and than this share of the samples, is a placeholder (a black frame, "no image")."""
+"""A set of more copies than this, and than this share of samples, is a placeholder (a black frame, "no image")."""
 
 _BLOCK_BYTES = 16_000_000  # of frames hashed by a thread at a time
 
