@@ -1,6 +1,6 @@
 """One training step of the reference study's convolutional networks: medwb's update against PyTorch's.
 
-    python benchmarks/step_speed.py PEERS_PYTHON [--rounds 5] [--batch-size 32]
+    python benchmarks/step_speed.py PEERS_PYTHON [--rounds 3] [--batch-sizes 32,128]
 
 PEERS_PYTHON has torch's CPU wheel. Both sides do the same work: 64 × 64 grey scans of noise, three labels, binary
 cross-entropy, Adam, all cores; PyTorch channels-last; each in float32 and in bfloat16, the better one counts. A
@@ -92,7 +92,7 @@ def compare(name: str, python: str, rounds: int, batch_size: int) -> dict[str, A
         precision: statistics.median(one["images"] * operations / one["products"] for one in runs["medwb", precision])
         for precision in ("float32", "bfloat16")
     }
-    print(name, json.dumps(row), file=sys.stderr, flush=True)
+    print(name, batch_size, json.dumps(row), file=sys.stderr, flush=True)
     return row
 
 
@@ -107,12 +107,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peers_python")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-sizes", default="32", help="with commas; 32 is what the networks are trained with")
     parser.add_argument("--architectures", default=",".join(NETWORKS))
     options = parser.parse_args()
-    names = options.architectures.split(",")
-    rows = {name: compare(name, options.peers_python, options.rounds, options.batch_size) for name in names}
-    report({"batch_size": options.batch_size, "architectures": rows}, ("keras", "tensorflow"))
+    names, sizes = options.architectures.split(","), [int(size) for size in options.batch_sizes.split(",")]
+    rows = {
+        f"{name}, batches of {size}": compare(name, options.peers_python, options.rounds, size)
+        for size in sizes
+        for name in names
+    }
+    report({"networks": rows}, ("keras", "tensorflow"))
 
 
 if __name__ == "__main__":
