@@ -161,6 +161,18 @@ def test_an_epoch_sees_every_sample_once_in_an_order_of_its_own(tiny):
     assert np.array_equal(np.sort(one.sum((1, 2, 3))), np.sort(expected.sum((1, 2, 3))))
 
 
+def test_of_equal_scans_one_is_scored(tiny):
+    images = np.array(tiny.images)
+    rows = tiny.split("val").rows
+    images[rows[[4, 9, 30]]] = images[rows[17]]
+    data = run_data(replace(tiny, images=images))
+    pictures, picture_of = data.pictures("val")
+    assert len(pictures) == len(rows) - 3
+    assert (np.diff(pictures) > 0).all()
+    assert np.array_equal(data.images("val", pictures)[picture_of], data.images("val", slice(None)))
+    assert len(data.pictures("train")[0]) == len(data.split("train"))
+
+
 def test_unknown_labels_weigh_nothing_and_balance_weighs_classes_alike(tiny):
     tiny.samples.loc[tiny.samples.index[:10], "edema"] = np.nan
     data = run_data(tiny, class_weights="balanced", batch_size=1000)

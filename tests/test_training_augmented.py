@@ -108,7 +108,7 @@ def test_epochs_and_seeds_differ_and_only_training_scans_change(tiny):
     assert np.array_equal(plain, tiny.images[:144][ordered])
     for split in ("train", "val", "test"):
         expected = tiny.images[tiny.split(split).rows]
-        assert np.array_equal(data.images(split, 0, len(expected)), expected)
+        assert np.array_equal(data.images(split, slice(None)), expected)
 
 
 def test_mixed_labels_weigh_by_their_share_and_unknown_ones_nothing(tiny):

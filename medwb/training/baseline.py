@@ -50,7 +50,7 @@ def train_baseline(run: Run, data: RunData, reporter: Reporter) -> dict[str, Sco
 
 
 def _flat(data: RunData, split: str) -> npt.NDArray[np.float32]:
-    images = data.images(split, 0, len(data.split(split)))
+    images = data.images(split, slice(None))
     flat = images.reshape(len(images), -1).astype(np.float32)
     return flat / np.float32(255) if data.config.scale else flat
 

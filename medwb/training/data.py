@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medwb.audit.cleaning import Cleaning
-from medwb.audit.sets import without_copies
+from medwb.audit.sets import exact_sets, without_copies
 from medwb.augment import Augmentation, Augmented, Pool, augment_samples
 from medwb.augment.receipt import EXAMPLES, Receipt, read_receipt, save_examples
 from medwb.config import RunConfig, input_shape, total_epochs
@@ -73,6 +73,7 @@ class RunData:
         self.examples: tuple[Pixels, Pixels] | None = None
         self.shape = input_shape(config, dataset)
         self._splits = {split: dataset.split(split) for split in dataset.splits}
+        self._pictures: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
         cleaned = cleaning.apply(dataset) if cleaning else dataset
         self.train, self.val = (learned := cleaned.split("train")), cleaned.split("val")
         if config.copies == "once":
@@ -120,9 +121,21 @@ class RunData:
         """Epochs of a network that is not stopped early."""
         return total_epochs(self.config, self.steps)
 
-    def images(self, split: str, start: int, stop: int) -> Pixels:
-        """uint8 (stop - start, H, W, C): consecutive samples of a split."""
-        return self._load(self._splits[split].rows[start:stop])
+    def images(self, split: str, positions: slice | npt.NDArray[np.int64]) -> Pixels:
+        """uint8 (n, H, W, C): samples of a split by their positions in it."""
+        return self._load(self._splits[split].rows[positions])
+
+    def pictures(self, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Each picture of a split once, since equal scans get equal scores.
+
+        Returns:
+            int64 (P,) positions of the pictures in the split, and int64 (N,): which picture each sample is.
+        """
+        if split not in self._pictures:
+            units = exact_sets(self._splits[split]).units
+            _, first, unit_of = np.unique(units, return_index=True, return_inverse=True)
+            self._pictures[split] = np.sort(first), np.argsort(np.argsort(first))[unit_of]
+        return self._pictures[split]
 
     def epoch(self, epoch: int, labels: npt.NDArray[np.int64], seed: int, start: int = 0) -> Generator[Batch]:
         """Every training sample with a known label once, augmented, in an order that follows from (seed, epoch).

@@ -91,7 +91,7 @@ def _features(network: keras.Model, data: RunData, reporter: Reporter, total: in
     for split in data.dataset.splits:
         found = []
         for start in range(0, len(data.split(split)), _BATCH):
-            found.append(answer(data.images(split, start, start + _BATCH)).numpy())
+            found.append(answer(data.images(split, slice(start, start + _BATCH))).numpy())
             done += 1
             reporter.step(done, total, 1, "features")
             if reporter.stop_requested:

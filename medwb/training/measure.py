@@ -118,8 +118,8 @@ def measure_network(config: RunConfig, dataset: Dataset, folder: Path, tell: Tel
         "step": step,
         "steps": data.steps,
         "score": score,
-        "val": len(data.split("val")),
-        "scans": sum(len(data.split(split)) for split in dataset.splits),
+        "val": len(data.pictures("val")[0]),
+        "scans": sum(len(data.pictures(split)[0]) for split in dataset.splits),
         "heads": heads,
     }
 
@@ -130,11 +130,11 @@ class _Share:
     def __init__(self, data: RunData, scans: int) -> None:
         self._data, self._scans = data, scans
 
-    def split(self, name: str) -> range:
-        return range(self._scans)
+    def pictures(self, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        return np.arange(self._scans), np.arange(self._scans)
 
-    def images(self, split: str, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        return self._data.images(split, start, min(stop, self._scans))
+    def images(self, split: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        return self._data.images(split, positions)
 
 
 def timed_steps(
@@ -232,7 +232,7 @@ def _file_seconds(config: RunConfig, network: Any, folder: Path, share: RunData,
     lap = _laps()
     network.save_weights(folder / "model.weights.h5")
     try:
-        write_onnx(network, config, folder / "model.onnx", share.images("val", 0, len(scores)), scores)
+        write_onnx(network, config, folder / "model.onnx", share.images("val", np.arange(len(scores))), scores)
     except OnnxError as error:
         logging.warning("%s: %s", config.architecture, error)
     return lap()

@@ -81,7 +81,8 @@ def make_predictor(network: keras.Model, config: RunConfig) -> Predict:
         return to_scores(network(images, training=False), config)
 
     def predict(data: RunData, split: str) -> Scores:
-        starts = range(0, len(data.split(split)), _PREDICT_BATCH)
-        return np.concatenate([score(data.images(split, start, start + _PREDICT_BATCH)).numpy() for start in starts])
+        pictures, picture_of = data.pictures(split)
+        blocks = [pictures[start : start + _PREDICT_BATCH] for start in range(0, len(pictures), _PREDICT_BATCH)]
+        return np.concatenate([score(data.images(split, block)).numpy() for block in blocks])[picture_of]
 
     return predict

@@ -73,7 +73,7 @@ def _write_onnx(run: Run, data: RunData, network: keras.Model, index: int, score
     """Write a head's network as ONNX, and into the status how well it agrees; a failure costs the file alone."""
     name, status = onnx_name(run.config, index), run.status()
     try:
-        block = data.images("val", 0, _COMPARED)
+        block = data.images("val", slice(_COMPARED))
         difference = write_onnx(network, run.config, run.path / name, block, scores[:_COMPARED])
     except OnnxError as error:
         logging.warning("%s is not written: %s", name, error)
