@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import loaders
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -21,9 +20,7 @@ from medwb.diagram import compact, network_svg
 from medwb.errors import RequestError
 from medwb.params import OneOf, Param, ends
 from medwb.paths import home
-from medwb.plots import score_title
 from medwb.recipes import RECIPES
-from medwb.table import ScoreTable
 
 if TYPE_CHECKING:  # loads OpenCV: 40 MB that the other pages do not need
     from medwb.augment import Step
@@ -280,34 +277,3 @@ def architecture_card(data: Dataset, options: list[str], settings: dict[str, Any
         st.image(drawing, width="stretch")
     if config.heads == "per-label" and layers:
         st.caption(f"One such network for each of the {len(data.label_names)} labels.")
-
-
-def score_dataframe(table: ScoreTable) -> None:
-    """The F1 table, each score with its interval; fixed digits, so that a click on a title sorts by value."""
-    rows = table.rows
-    marks = np.where(rows["collapsed"], "⚠ ", "")
-    shown = pd.DataFrame(
-        {
-            "Architecture": marks + rows["title"],
-            "Settings": rows["settings"].replace("", "default"),
-            "Runs": rows["runs"],
-        }
-    )
-    columns = ["macro_f1", *(f"f1:{label}" for label in table.label_names)]
-    for column in [*columns, *(name for name in table.score_columns if name not in columns)]:
-        shown[score_title(column)] = [str(table.score(row, column)) for row in range(len(rows))]
-    shown.insert(4, "Reference F1", rows["reference_score"])
-    shown["Parameters"], shown["Training, s"] = rows["parameters"], rows["train_seconds"]
-    number = st.column_config.NumberColumn
-    st.dataframe(
-        shown,
-        hide_index=True,
-        placeholder="–",
-        height="content" if len(shown) <= 12 else 460,
-        column_config={
-            "Architecture": st.column_config.TextColumn(pinned=True, help="⚠ collapsed: one answer for every image"),
-            "Reference F1": number(format="%.3f", help="What the reference study reported, on its own scans."),
-            "Parameters": number(format="localized"),
-            "Training, s": number(format="%.1f"),
-        },
-    )

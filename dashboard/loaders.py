@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # loads OpenCV: 40 MB that the other pages do not need
     from medwb.audit.leaks import Leaks
     from medwb.augment.preservation import Preservation
     from medwb.augment.preview import Remaining, Scans
+    from medwb.comparison import Comparison
+    from medwb.submission import Expected
+    from medwb.validation import Validation
 
 THUMBNAIL = 72
 Answer = TypeVar("Answer")
@@ -300,3 +303,87 @@ def or_message(work: Callable[[], Answer]) -> Answer | str:
         return work()
     except RequestError as error:
         return str(error)
+
+
+class AnswersKey(NamedTuple):
+    """What a run answered on validation: a key for what is cached.
+
+    Attributes:
+        name: Name of the dataset.
+        fingerprint: Its fingerprint.
+        run_id: The run.
+        stamp: What changes when its predictions do.
+    """
+
+    name: str
+    fingerprint: str
+    run_id: str
+    stamp: str
+
+
+def answers_key(data: Dataset, run_id: str) -> AnswersKey:
+    """The key of a run's answers as they stand on disk. Cheap: not cached."""
+    path = runs_dir() / run_id / "predictions.npz"
+    try:
+        facts = path.stat()
+        stamp = f"{path} {facts.st_mtime_ns} {facts.st_size} {facts.st_ino}"
+    except OSError:
+        stamp = ""
+    return AnswersKey(data.name, data.fingerprint, run_id, stamp)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def validation_answers(key: AnswersKey) -> "Validation | str":
+    """What a run answered on validation, or why that cannot be had."""
+    from medwb.runs import open_run
+    from medwb.validation import validation_of
+
+    return or_message(lambda: validation_of(open_run(key.run_id), open_current(key.name)))
+
+
+def answered(key: AnswersKey) -> "Validation":
+    """What a run answered on validation. Raises RequestError."""
+    found = validation_answers(key)
+    if isinstance(found, str):
+        raise RequestError(found)
+    return found
+
+
+def thresholds_stamp(run_id: str) -> str:
+    """What changes when a run's saved thresholds do; "" where none are saved. Cheap: not cached."""
+    try:
+        facts = (runs_dir() / run_id / "thresholds.json").stat()
+    except OSError:
+        return ""
+    return f"{facts.st_mtime_ns:020d} {facts.st_size} {facts.st_ino}"
+
+
+@st.cache_resource(max_entries=16, show_spinner="Scoring validation and drawing intervals …")
+def expected(key: AnswersKey, saved: str, chosen: float | tuple[tuple[str, float], ...] | None) -> "Expected | str":
+    """What a submission of a run should score at its own thresholds or at chosen ones, or why that is not known."""
+    from medwb.decisions import decide
+    from medwb.runs import open_run
+    from medwb.submission import expected_score
+
+    def told() -> "Expected":
+        run = open_run(key.run_id)
+        decision = decide(run, dict(chosen) if isinstance(chosen, tuple) else chosen)
+        return expected_score(run, open_current(key.name), decision)
+
+    return or_message(told)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Comparing row by row …")
+def comparison(
+    name: str, fingerprint: str, run_ids: tuple[str, ...], split: str, metric: str, chosen: bool
+) -> "Comparison | str":
+    """Rows compared pair by pair, or why they cannot be: these runs, or all finished ones unless some were chosen."""
+    from medwb.comparison import compare_runs, compare_table
+    from medwb.runs import open_run
+
+    def compared() -> "Comparison":
+        if not chosen:
+            return compare_table(open_current(name), split, metric)
+        return compare_runs([open_run(run_id) for run_id in run_ids], split, metric)
+
+    return or_message(compared)

@@ -1,4 +1,4 @@
-"""How sure a score is."""
+"""How sure a score is, and what can be told apart."""
 
 from typing import NamedTuple
 
@@ -51,19 +51,44 @@ def bootstrap_weights(
     rng = np.random.default_rng(seed)
     unit_of = groups if groups.dtype.kind == "i" else number_groups(groups.astype(str))
     units = int(np.max(unit_of)) + 1
-    chances = np.full(units, 1 / units)
-    counts = [rng.multinomial(units, chances).astype(np.uint16) for _ in range(draws)]
-    return np.stack([count[unit_of] for count in counts])
+    weights = np.empty((draws, len(unit_of)), np.uint16)
+    for row in weights:  # counting what is drawn takes a sixth of the time that drawing counts does
+        row[:] = np.bincount(rng.integers(units, size=units), minlength=units)[unit_of]
+    return weights
 
 
 def interval(value: float, replicates: npt.NDArray[np.float64]) -> Score:
     """Percentile interval of 95 % around a value; replicates in which the score is undefined do not count."""
-    defined = replicates[~np.isnan(replicates)]
-    if np.isnan(value) or not len(defined):
-        return Score(value, np.nan, np.nan)
-    tail = 100 * (1 - COVERAGE) / 2
-    low, high = np.percentile(defined, [tail, 100 - tail])
-    return Score(float(value), float(low), float(high))
+    low, high = intervals(np.array([value], np.float64), replicates[:, None])
+    return Score(float(value), float(low[0]), float(high[0]))
+
+
+def intervals(
+    values: npt.NDArray[np.float64], replicates: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The ends of `interval` for many scores at once.
+
+    Args:
+        values: float (K,).
+        replicates: float (B, K), NaN where a score is undefined in a replicate.
+
+    Returns:
+        Low and high, each float64 (K,); NaN where the value or all its replicates are undefined.
+    """
+    if not len(replicates):
+        return np.full(len(values), np.nan), np.full(len(values), np.nan)
+    ranked = np.sort(replicates.T, axis=1)  # NaN comes last
+    defined = len(replicates) - np.isnan(ranked).sum(axis=1)
+    known = (defined > 0) & ~np.isnan(values)
+    ends = []
+    for share in ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2):
+        place = share * (np.maximum(defined, 1) - 1)  # as numpy.percentile counts, between two replicates
+        below = np.floor(place).astype(np.int64)
+        above = np.minimum(below + 1, np.maximum(defined, 1) - 1)
+        rows = np.arange(len(ranked))
+        start, end = ranked[rows, below], ranked[rows, above]
+        ends.append(np.where(known, start + (end - start) * (place - below), np.nan))
+    return ends[0], ends[1]
 
 
 def mean_over_seeds(scores: npt.NDArray[np.float64], seed: int = 1) -> npt.NDArray[np.float64]:
@@ -172,3 +197,42 @@ def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     scaled = p_values[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
     return adjusted
+
+
+def mcnemar(a_alone: int, b_alone: int) -> float:
+    """Exact two-sided p-value of two raters being right equally often, from where one alone is right.
+
+    McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
+    Psychometrika 12 (1947), with the binomial distribution. It takes samples for independent.
+
+    Args:
+        a_alone: Samples on which only the first is right.
+        b_alone: Samples on which only the second is right.
+    """
+    from scipy.special import bdtr
+
+    fewer, all_of_them = min(a_alone, b_alone), a_alone + b_alone
+    return min(1.0, 2 * float(bdtr(fewer, all_of_them, 0.5)))
+
+
+def tie_groups(told_apart: npt.NDArray[np.bool_]) -> list[tuple[int, ...]]:
+    """The largest groups of rows of which no two are told apart.
+
+    Piepho's insert-and-absorb ("An algorithm for a letter-based representation of all-pairwise comparisons", Journal
+    of Computational and Graphical Statistics 13, 2004): a row may be in several groups, as being tied does not carry
+    over.
+
+    Args:
+        told_apart: bool (R, R), symmetric: whether two rows differ. Rows are in the order of their scores.
+
+    Returns:
+        Positions of the rows of each group, in order; a row that differs from all others is a group of its own.
+    """
+    groups = {frozenset(range(len(told_apart)))}
+    for first, second in zip(*np.nonzero(np.triu(told_apart)), strict=True):
+        for group in [group for group in groups if first in group and second in group]:
+            groups.remove(group)
+            for half in (group - {int(first)}, group - {int(second)}):
+                if not any(half <= other for other in groups):
+                    groups = {other for other in groups if not other <= half} | {half}
+    return sorted(tuple(sorted(group)) for group in groups if group)

@@ -310,7 +310,7 @@ def test_runs_of_other_data_are_left_out_with_a_note(tiny, finished):
 
 
 def submission_page(sample: Path) -> AppTest:
-    app = open_page(page("compare"))
+    app = open_page(page("submit"))
     return app.text_input(key="sample-path").set_value(str(sample)).run()
 
 

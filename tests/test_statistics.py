@@ -1,8 +1,20 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from medwb.metrics import evaluate
-from medwb.statistics import Score, bootstrap_weights, interval, mean_over_seeds, paired_difference, tied
+from medwb.statistics import (
+    Score,
+    bootstrap_weights,
+    interval,
+    mcnemar,
+    mean_over_seeds,
+    paired_difference,
+    tie_groups,
+    tied,
+)
 
 
 def test_draws_are_whole_groups():
@@ -119,3 +131,47 @@ def test_pairing_makes_a_difference_sure_that_two_intervals_do_not():
 )
 def test_ties(difference, expected):
     assert tied(difference) is expected
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (1, 0), (5, 5), (3, 12), (20, 7), (0, 40)])
+def test_mcnemar_is_the_binomial_test(a, b):
+    expected = binomtest(a, a + b).pvalue if a + b else 1
+    assert mcnemar(a, b) == pytest.approx(expected, abs=1e-12)
+    assert mcnemar(a, b) == mcnemar(b, a)
+
+
+@pytest.mark.parametrize(
+    ("rows", "apart", "expected"),
+    [
+        (3, [], [(0, 1, 2)]),
+        (3, [(0, 1), (0, 2), (1, 2)], [(0,), (1,), (2,)]),
+        (3, [(0, 2)], [(0, 1), (1, 2)]),
+        (4, [(0, 1), (0, 3)], [(0, 2), (1, 2, 3)]),  # a tie that steps over a row between
+        (5, [(0, 3), (0, 4), (1, 4)], [(0, 1, 2), (1, 2, 3), (2, 3, 4)]),
+        (1, [], [(0,)]),
+    ],
+)
+def test_tie_groups(rows, apart, expected):
+    assert tie_groups(matrix(rows, apart)) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tie_groups_are_the_largest_there_are(seed):
+    """Against all subsets of seven rows."""
+    rng = np.random.default_rng(seed)
+    apart = matrix(7, [pair for pair in combinations(range(7), 2) if rng.random() < 0.4])
+    ties = [
+        group
+        for size in range(1, 8)
+        for group in combinations(range(7), size)
+        if not any(apart[pair] for pair in combinations(group, 2))
+    ]
+    largest = [group for group in ties if not any(set(group) < set(other) for other in ties)]
+    assert tie_groups(apart) == sorted(largest)
+
+
+def matrix(rows, apart):
+    found = np.zeros((rows, rows), bool)
+    for a, b in apart:
+        found[a, b] = found[b, a] = True
+    return found

@@ -32,6 +32,7 @@ from medwb.statistics import bootstrap_weights
 from medwb.studies import STUDIES, Plan, Variant, start_study, study_grid, study_table
 from medwb.studies.study import Study
 from medwb.table import certificate_notes
+from medwb.units import resampling_units
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,7 @@ def test_the_table_pairs_each_variant_with_the_first(black):
     assert table.rows["variant"].tolist() == [variant.title for variant in runs.variants]
     assert table.rows["verdict"].tolist()[:3] == ["reference", "better", "tie"]
     part = black.split("val")
-    weights = np.vstack([np.ones((1, len(part))), bootstrap_weights(part.samples["group"].to_numpy(str), 300)])
+    weights = np.vstack([np.ones((1, len(part))), bootstrap_weights(resampling_units(part), 300)])
     drawn = np.random.default_rng(1).integers(2, size=(301, 2))
     values = []
     for members in runs.runs[:2]:

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,10 +11,22 @@ from conftest import finish_run
 
 from medwb.dataset import open_dataset
 from medwb.errors import RequestError
-from medwb.metrics import evaluate
+from medwb.metrics import METRICS, evaluate
 from medwb.runs import Predictions, open_run
-from medwb.statistics import bootstrap_weights, interval
-from medwb.table import SCORES, ScoreTable, f1_table
+from medwb.seeds import mean_score
+from medwb.statistics import bootstrap_weights
+from medwb.table import (
+    FACTS,
+    SCORES,
+    ScoreTable,
+    all_columns,
+    build,
+    choose_columns,
+    column_title,
+    f1_table,
+    sort_column,
+)
+from medwb.units import resampling_units
 
 
 def test_a_row_an_architecture_the_best_first(tiny, finished):
@@ -159,7 +173,9 @@ def test_the_ceiling_is_that_of_the_split(disputed):
     assert table.ceiling["macro_f1"] == pytest.approx((best + 2) / 3)
     assert set(table.ceiling) == {*(f"f1:{label}" for label in disputed.label_names), *SCORES}
     assert "f1:mass" not in table.capped
-    assert set(table.capped) == {"f1:edema", *SCORES}
+    known = {"macro_f1", "weighted_f1", "average_precision", "roc_auc", "accuracy"}
+    assert set(table.capped) == {"f1:edema", *known}
+    assert all(np.isnan(table.ceiling[name]) for name in set(SCORES) - known)
     assert f1_table(disputed, "train", draws=100).capped == {}
 
 
@@ -171,7 +187,7 @@ def test_the_best_function_of_the_image_reaches_the_ceiling(disputed):
     table = f1_table(disputed, draws=100, threshold=table_threshold(disputed))
     row = table.rows["architecture"].tolist().index("rnn-1")
     for column, limit in table.ceiling.items():
-        if column != "accuracy":  # its best threshold is another
+        if column != "accuracy" and not np.isnan(limit):  # its best threshold is another
             assert table.score(row, column).value == pytest.approx(limit)
     assert table.score(row, "agreeing_macro_f1").value == 1
 
@@ -192,9 +208,11 @@ def test_scores_without_the_contradictory_samples(disputed):
     f1 = evaluate("f1", answer.y_true[keep], answer.y_score[keep])
     score = table.score(0, "agreeing_macro_f1")
     assert score.value == pytest.approx(f1.mean())
-    weights = bootstrap_weights(disputed.split("val").samples["group"].to_numpy(str), 300)[:, keep]
+    units = resampling_units(disputed.split("val"))
+    weights = np.vstack([np.ones((1, 48), int), bootstrap_weights(units, 300)])[:, keep]
     replicates = evaluate("f1", answer.y_true[keep], answer.y_score[keep], weights=weights).mean(1)
-    assert score == pytest.approx(interval(f1.mean(), replicates))  # the same draws as for all other scores
+    expected = mean_score(replicates[None], int(units.max()) + 1)  # the same draws as for all other scores
+    assert np.allclose(score, expected)
     assert table.contradictory == 5
     assert table.score_columns[-1] == "agreeing_macro_f1"
     assert any("5 of 48 samples of val are identical images" in note for note in table.notes)
@@ -275,3 +293,189 @@ def test_runs_under_two_versions_of_one_cleaning_are_not_averaged(tiny):
         path = finish_run(tiny, 0.2, seed=seed).path / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "cleaning": {"digest": digest}}))
     assert f1_table(tiny).rows["runs"].tolist() == [1, 1]
+
+
+def test_every_metric_is_a_column(tiny, finished):
+    table = f1_table(tiny, draws=100)
+    for entry in METRICS:
+        names = [f"{entry.name}:{label}" for label in tiny.label_names] if entry.kind == "label" else [entry.name]
+        for name in names:
+            score = table.score(0, name)
+            assert score.low <= score.value <= score.high, name
+    answers = [run.predictions("val") for run in finished[:2]]
+    for name in ("mcc", "brier"):
+        values = [evaluate(name, answer.y_true, answer.y_score)[0].mean() for answer in answers]
+        assert table.score(0, name).value == pytest.approx(np.mean(values))
+    row = table.to_json()["rows"][0]
+    assert row["labels"]["roc_auc"]["edema"] == table.score(0, "roc_auc:edema")._asdict()
+    assert row["micro_f1"] == table.score(0, "micro_f1")._asdict()
+
+
+def test_facts_of_a_row(tiny, finished):
+    finished[0].update_status(predict_images_per_second=100.0)
+    finished[1].update_status(predict_images_per_second=300.0)
+    row, baseline = (f1_table(tiny, draws=100).rows.iloc[place] for place in (0, 2))
+    assert row["images_per_second"] == 200
+    assert row["flops"] > row["parameters"] > 0
+    assert np.isnan(baseline["flops"])
+    assert np.isnan(baseline["images_per_second"])
+    assert row["looks"] == 0
+
+
+def test_looks_at_the_test_split_are_counted(tiny, finished):
+    assert (f1_table(tiny, "test", draws=100).rows["looks"] == 1).all()
+    assert (f1_table(tiny, "val", draws=100).rows["looks"] == 1).all()
+    (finished[2].path / "looks.json").write_text("[")
+    table = f1_table(tiny, "val", draws=100)
+    assert np.isnan(table.rows.set_index("architecture")["looks"]["fcnn-1"])
+    assert any("looks.json is damaged" in note for note in table.notes)
+
+
+def test_one_damaged_run_of_a_row_is_left_out_and_said(tiny, finished):
+    finished[1].path.joinpath("predictions.npz").write_bytes(b"PK")
+    table = f1_table(tiny, draws=100)
+    assert table.rows["runs"].tolist() == [1, 1, 1]
+    assert table.rows["run_ids"][0] == [finished[0].id]
+    assert any(note.startswith(f"left out: run {finished[1].id}: predictions.npz is damaged") for note in table.notes)
+
+
+def test_a_run_without_predictions_is_left_out_and_said(tiny, finished):
+    finished[3].path.joinpath("predictions.npz").unlink()
+    table = f1_table(tiny, draws=100)
+    assert "k-nn" not in set(table.rows["architecture"])
+    assert any("has no predictions yet" in note for note in table.notes)
+
+
+def test_rows_are_kept_until_a_run_changes(tiny, finished, monkeypatch):
+    before = f1_table(tiny, draws=100)
+    scored = []
+    original = build.score_runs
+    monkeypatch.setattr(build, "score_runs", lambda runs, *rest: scored.extend(runs) or original(runs, *rest))
+    assert f1_table(tiny, draws=100).rows.equals(before.rows)
+    assert scored == []
+    added = finish_run(tiny, 0.4, architecture="cnn-1")
+    assert len(f1_table(tiny, draws=100).rows) == 4
+    assert scored == [added]
+    answer = finished[2].predictions("val")
+    rewrite(finished[2], "val", y_score=answer.y_score[::-1])
+    changed = f1_table(tiny, draws=100).rows.set_index("architecture")["macro_f1"]
+    assert scored == [added, finished[2]]
+    assert changed["fcnn-1"] != before.rows.set_index("architecture")["macro_f1"]["fcnn-1"]
+
+
+def test_many_runs_are_scored_some_at_a_time(tiny, finished, monkeypatch):
+    at_once = f1_table(tiny, draws=100).rows
+    monkeypatch.setattr(build, "_AT_ONCE", 1)
+    monkeypatch.setattr(build, "_KEPT", build.OrderedDict())
+    assert f1_table(tiny, draws=100).rows.equals(at_once)
+
+
+def test_one_positive_is_said(tiny):
+    run = finish_run(tiny, 0.1)
+    samples = tiny.samples.copy()
+    rows = np.flatnonzero(samples["split"] == "val")
+    samples.loc[rows, "mass"] = 0.0
+    samples.loc[rows[0], "mass"] = 1.0
+    samples.to_parquet(tiny.path / "samples.parquet", index=False)
+    rewrite(run, "val", y_true=open_dataset("tiny").split("val").labels)
+    table = f1_table("tiny", draws=100)
+    assert any("mass has one positive in val" in note for note in table.notes)
+    assert not np.isnan(table.score(0, "average_precision:mass").value)
+    json.dumps(table.to_json(), allow_nan=False)
+
+
+def test_a_cleaning_that_reaches_the_split_is_said(tiny):
+    finish_run(tiny, 0.2, architecture="rnn-1")
+    path = finish_run(tiny, 0.2).path / "config.json"
+    cleaning = {"name": "strict", "digest": "1" * 16, "excluded": {"val": 3, "train": 9}, "labels": {"val": 2}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cleaning": cleaning}))
+    notes = f1_table(tiny, draws=100).notes
+    said = next(note for note in notes if "'strict'" in note)
+    assert said.startswith("the cleaning 'strict' leaves out 3 samples and changes 2 labels of val: FCNN-1;")
+    assert "RNN-1" not in said
+    assert "scored on all 48 samples" in said
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("macro_f1", ["rnn-1", "fcnn-1", "k-nn"]),
+        ("brier", ["rnn-1", "fcnn-1", "k-nn"]),  # the lowest first
+        ("parameters", ["fcnn-1", "rnn-1", "k-nn"]),  # the smallest first, what has none last
+        ("architecture", ["fcnn-1", "rnn-1", "k-nn"]),
+        ("roc_auc:edema", ["rnn-1", "fcnn-1", "k-nn"]),
+    ],
+)
+def test_sorting_puts_the_best_first(tiny, finished, column, expected):
+    assert f1_table(tiny, draws=100).sort(column).rows["architecture"].tolist() == expected
+
+
+def test_columns_are_chosen_by_name():
+    labels = ("edema", "mass")
+    assert choose_columns(["mcc", " f1 ", "mcc"], labels) == ["mcc", "f1:edema", "f1:mass"]
+    assert choose_columns(["roc_auc:", "flops"], labels) == ["roc_auc:edema", "roc_auc:mass", "flops"]
+    assert set(choose_columns(["all"], labels)) == {"f1:edema", "f1:mass", *SCORES, *FACTS}
+    for name in all_columns(labels):
+        assert choose_columns([name], labels) == [name]
+        assert column_title(name) != name or name == "f1"
+
+
+@pytest.mark.parametrize("name", ["macrof1", "f1:edma", "roc_auc:tumour", "", "title_low"])
+def test_unknown_columns_are_refused_with_near_names(name):
+    with pytest.raises(RequestError, match=f"unknown column of the table '{name}'; (did you mean|known:)"):
+        choose_columns([name], ("edema", "mass"))
+    with pytest.raises(RequestError, match="unknown column of the table"):
+        sort_column(name, ("edema", "mass"))
+
+
+def test_latex_is_escaped_and_whole(disputed):
+    table = f1_table(disputed, draws=100)
+    hostile = replace(
+        table,
+        label_names=("a_b & 50%", "mass", "effusion"),
+        rows=table.rows.rename(columns=lambda name: name.replace("edema", "a_b & 50%")).assign(
+            title="C\\N{#} ~ $x^2$"
+        ),
+    )
+    text = hostile.to_latex(["f1:a_b & 50%", "brier", "parameters"])
+    lines = text.splitlines()
+    assert lines[1] == "\\begin{tabular}{llrrrr}"
+    assert "F1 a\\_b \\& 50\\% & Brier score $\\downarrow$ & Parameters \\\\" in text
+    assert "C\\textbackslash{}N\\{\\#\\} \\textasciitilde{} \\$x\\textasciicircum{}2\\$" in text
+    rows = [line for line in lines if line.endswith("\\\\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {5}
+    assert sum(line == "\\midrule" for line in lines) == 2  # one more above the ceiling
+    assert all(line.startswith("% ") for line in lines[lines.index("\\end{tabular}") + 1 :])
+
+
+def test_the_terminal_shows_chosen_columns_sorted(medwb, tiny, finished):
+    chosen = ("--columns", "brier,roc_auc:mass,flops", "--sort", "parameters")
+    status, out, err = medwb("table", "tiny", "--draws", 100, *chosen)
+    assert status == 0, err
+    assert "Brier score ↓" in out
+    assert "ROC AUC mass" in out
+    assert out.index("FCNN-1") < out.index("RNN-1") < out.index("k-NN")
+    status, out, _ = medwb("table", "tiny", "--draws", 100, "--csv", *chosen)
+    columns = next(csv.reader(io.StringIO(out)))
+    assert [name for name in columns if not name.endswith("_ceiling")] == [
+        "architecture", "title", "settings", "runs", "run_ids",
+        "brier", "brier_low", "brier_high", "roc_auc:mass", "roc_auc:mass_low", "roc_auc:mass_high", "flops",
+    ]  # fmt: skip
+    assert medwb("table", "tiny", "--draws", 100, "--latex", *chosen)[1].startswith("% tiny, split val")
+    rows = json.loads(medwb("table", "tiny", "--draws", 100, "--json", "--sort", "parameters")[1])["rows"]
+    assert [row["architecture"] for row in rows] == ["fcnn-1", "rnn-1", "k-nn"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--columns", "bier"), "unknown column of the table 'bier'; did you mean brier?"),
+        (("--sort", "flop"), "unknown column of the table 'flop'; did you mean flops?"),
+        (("--columns", "mcc", "--json"), "--json has all columns; leave --columns out"),
+        (("--latex", "--csv"), "--csv, --markdown, --latex and --json exclude one another"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_do(medwb, tiny, finished, options, message):
+    status, out, err = medwb("table", "tiny", *options)
+    assert (status, out) == (2, "")
+    assert message in err

@@ -1,11 +1,14 @@
-"""Compare: F1 of every architecture with intervals, and the submission that follows."""
+"""Compare: scores of every architecture with intervals, what differs for sure, thresholds and calibration."""
 
+import compare_calibration
+import compare_pairs
+import compare_table
+import compare_thresholds
 import controls
 import loaders
 import streamlit as st
-import submissions
 
-from medwb import plots
+from medwb.looks import record_look
 from medwb.runs import finished_runs
 
 data = controls.current_dataset()
@@ -26,31 +29,25 @@ if not fresh:
     st.page_link("app_pages/04_train.py", label="Go to Train", icon=":material/model_training:")
     st.stop()
 
-table = loaders.score_table(data.name, data.fingerprint, tuple(run.id for run in fresh + stale), split)
-if isinstance(table, str):
-    controls.refuse(table)
-    st.stop()
-controls.score_dataframe(table)
-if table.capped:
-    limits = (f"{controls.plain(plots.score_title(column))} {table.ceiling_text(column)}" for column in table.capped)
-    st.caption(
-        f"**Ceiling**, the best that any function of the image can reach on {split}, whatever the threshold: "
-        f"{' · '.join(limits)}. Intervals may reach above it: each replicate draws other samples."
-    )
-for note in table.notes:
-    st.warning(controls.plain(note), icon=":material/info:")
-drawn = "patients" if data.samples["group"].any() else "samples"
-st.caption(
-    f"Threshold 0.5; 95 % bootstrap intervals over {drawn} and seeds. "
-    "A row with one run does not show how much the seed matters."
-)
-csv, markdown, _ = st.columns([1, 1, 4])
-name = f"{data.name}-{split}-f1"
-csv.download_button("CSV", table.to_csv(), f"{name}.csv", "text/csv", icon=":material/download:", width="stretch")
-markdown.download_button("Markdown", table.to_markdown(), f"{name}.md", icon=":material/download:", width="stretch")
+titles = ["Table", "Differences", "Thresholds", "Calibration"]
+table_tab, pairs_tab, thresholds_tab, calibration_tab = st.tabs(titles, key="compare", bind="query-params")
+if table_tab.open:
+    with table_tab:
+        if split == "test":
+            record_look(fresh, "table")
+        table = loaders.score_table(data.name, data.fingerprint, tuple(run.id for run in fresh + stale), split)
+        if isinstance(table, str):
+            controls.refuse(table)
+        else:
+            compare_table.panel(data, table)
+if pairs_tab.open:
+    with pairs_tab:
+        compare_pairs.panel(data, fresh, split)
+if thresholds_tab.open:
+    with thresholds_tab:
+        compare_thresholds.panel(data, fresh)
+if calibration_tab.open:
+    with calibration_tab:
+        compare_calibration.panel(data, fresh)
 
-st.subheader("F1 by architecture")
-st.plotly_chart(plots.score_bars(table), key="scores")
-
-st.subheader("Submission")
-submissions.builder(fresh)
+st.page_link("app_pages/07_submit.py", label="Hand in a submission", icon=":material/upload_file:")

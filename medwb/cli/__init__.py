@@ -11,7 +11,18 @@ from medwb.terminal import say
 __all__ = ["app", "main"]
 
 # In the order of the headings of `medwb --help`.
-for _topic in ("data", "audit", "augment", "training", "plan", "studies", "results"):
+for _topic in (
+    "data",
+    "audit",
+    "augment",
+    "training",
+    "plan",
+    "studies",
+    "results",
+    "compare",
+    "thresholds",
+    "hand_in",
+):
     import_module(f"medwb.cli.{_topic}")
 
 

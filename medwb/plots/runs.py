@@ -9,7 +9,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from medwb.plots.style import NEUTRAL, REFERENCE, RUN_PALETTE, empty_figure, escape, label_colours, plain, styled
-from medwb.table import SCORE_TITLES, ScoreTable
+from medwb.table import ScoreTable, column_title, score_title
+
+__all__ = ["row_names", "score_bars", "score_title", "training_curves"]
 
 _HISTORY_TITLES = {"loss": "Cross-entropy, nats", "f1": "Macro F1 at 0.5", "accuracy": "Accuracy at 0.5"}
 
@@ -69,16 +71,18 @@ def score_bars(table: ScoreTable, columns: Sequence[str] | None = None) -> go.Fi
         per_label = [f"f1:{label}" for label in table.label_names] if len(table.label_names) <= 5 else []
         columns = [*per_label, "macro_f1"]
     rows, colours = table.rows, label_colours(table.label_names)
+    averages = [column for column in columns if ":" not in column]
+    colours_of_averages = dict(zip(averages, [NEUTRAL, *RUN_PALETTE * len(averages)], strict=False))
     names = plain(row_names(rows), line_break=True)
     figure = go.Figure()
     for column in columns:
-        title = score_title(column)
+        title = column_title(column)
         figure.add_bar(
             x=names,
             y=rows[column],
             name=escape(title),
             offsetgroup=column,
-            marker_color=colours.get(column.removeprefix("f1:"), NEUTRAL),
+            marker_color=colours_of_averages.get(column) or colours.get(column.partition(":")[2], NEUTRAL),
             error_y={
                 "type": "data",
                 "array": rows[f"{column}_high"] - rows[column],
@@ -110,21 +114,19 @@ def score_bars(table: ScoreTable, columns: Sequence[str] | None = None) -> go.Fi
             f"{table.contradictory:,} scans of {table.split} are identical images whose labels contradict,<br>"
             "so no function of the image scores higher<extra></extra>",
         )
-    figure.add_scatter(
-        x=names,
-        y=rows["reference_score"],
-        name="Reference study's F1",
-        mode="markers",
-        marker={"symbol": "diamond", "size": 11, "color": REFERENCE, "line": {"color": "white", "width": 1.5}},
-        hovertemplate="%{x}<br>reported by the reference study: %{y:.3f}<extra></extra>",
-    )
-    figure.update_layout(barmode="group", bargap=0.25, yaxis={"title": "Score (95 % interval)", "range": [0, 1.04]})
+    if any(column.startswith("f1:") or column.endswith("_f1") for column in columns):
+        figure.add_scatter(
+            x=names,
+            y=rows["reference_score"],
+            name="Reference study's F1",
+            mode="markers",
+            marker={"symbol": "diamond", "size": 11, "color": REFERENCE, "line": {"color": "white", "width": 1.5}},
+            hovertemplate="%{x}<br>reported by the reference study: %{y:.3f}<extra></extra>",
+        )
+    lowest = min(0.0, *(float(rows[f"{column}_low"].min(skipna=True)) for column in columns))
+    axis = {"title": "Score (95 % interval)", "range": [1.04 * lowest, 1.04]}
+    figure.update_layout(barmode="group", bargap=0.25, yaxis=axis)
     return styled(figure, height=420)
-
-
-def score_title(column: str) -> str:
-    """How a score column of a ScoreTable is written: "f1:a" as "F1 a"."""
-    return f"F1 {column.removeprefix('f1:')}" if column.startswith("f1:") else SCORE_TITLES.get(column, column)
 
 
 def row_names(rows: pd.DataFrame) -> list[str]:

@@ -27,6 +27,7 @@ from medwb.studies.answer import answer
 from medwb.studies.start import StudyRuns
 from medwb.studies.study import SPLIT, Variant
 from medwb.table import aligned_predictions, certificate_notes
+from medwb.units import resampling_units
 
 SCORES = ("macro_f1", "difference", "all_macro_f1")
 ALPHA = 0.05
@@ -107,9 +108,9 @@ class StudyTable:
 def study_table(runs: StudyRuns, *, draws: int = DRAWS, threshold: float = 0.5) -> StudyTable:
     """Score the finished runs of a study.
 
-    All variants see the same bootstrap replicates, which draw whole groups (patients) where these are known, and
-    seeds. A difference is that of the seeds that both variants have finished (`difference_over_seeds`); a verdict
-    holds for all comparisons of the table together (`holm`).
+    All variants see the same bootstrap replicates, which draw whole patients and sets of copies
+    (`medwb.units.resampling_units`), and seeds. A difference is that of the seeds that both variants have finished
+    (`difference_over_seeds`); a verdict holds for all comparisons of the table together (`holm`).
 
     Args:
         runs: What `start_runs` or `find_runs` returned.
@@ -121,8 +122,7 @@ def study_table(runs: StudyRuns, *, draws: int = DRAWS, threshold: float = 0.5) 
     """
     grid = runs.grid
     part = grid.dataset.split(SPLIT)
-    groups = part.samples["group"].to_numpy(str)
-    weights = np.vstack([np.ones((1, len(part)), np.uint16), bootstrap_weights(groups, draws)])
+    weights = np.vstack([np.ones((1, len(part)), np.uint16), bootstrap_weights(resampling_units(part), draws)])
     order, notes, scores = pd.Index(part.samples["id"]), list(grid.notes), list[BySeed]()
     for variant, members in zip(grid.variants, runs.runs, strict=True):
         macro_f1: BySeed = {"macro_f1": {}, "all_macro_f1": {}}
@@ -153,7 +153,7 @@ def study_table(runs: StudyRuns, *, draws: int = DRAWS, threshold: float = 0.5) 
         verdict = "unknown" if math.isnan(p) else "tie" if p > ALPHA else "better" if difference > 0 else "worse"
         rows.loc[number, "verdict"] = verdict
     titled = {variant.title: members for variant, members in zip(grid.variants, runs.runs, strict=True)}
-    units = "patients" if (groups != "").any() else "samples"
+    units = "patients" if (part.samples["group"] != "").any() else "samples"
     return StudyTable(
         dataset=grid.dataset.name,
         study=grid.study.name,
