@@ -151,6 +151,7 @@ def test_different_scans_of_one_anatomy_are_no_copies(home, realdata):
     assert len(near.sets) == 0
 
 
+@pytest.mark.slow
 def test_near_copies_of_the_demo(home):
     write_demo("demo", 3000)
     dataset = open_dataset("demo")

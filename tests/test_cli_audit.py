@@ -176,6 +176,7 @@ def test_split_draws_splits_that_do_not_leak(demo, medwb):
     assert set(kept.split("test").samples["id"]) == set(demo.split("test").samples["id"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

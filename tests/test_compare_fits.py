@@ -21,6 +21,8 @@ PAGE = """
 import compare_{name}
 import controls
 from medwb.runs import finished_runs
+
+pytestmark = pytest.mark.slow
 controls.dataset_picker()
 data = controls.current_dataset()
 compare_{name}.panel(data, finished_runs(data)[0])

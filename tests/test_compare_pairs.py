@@ -14,6 +14,8 @@ PAGE = """
 import compare_pairs
 import controls
 from medwb.runs import finished_runs
+
+pytestmark = pytest.mark.slow
 controls.dataset_picker()
 data = controls.current_dataset()
 compare_pairs.panel(data, finished_runs(data)[0], "val")

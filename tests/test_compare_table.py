@@ -5,6 +5,8 @@ pytest.importorskip("streamlit")
 
 from streamlit.testing.v1 import AppTest
 
+pytestmark = pytest.mark.slow
+
 
 def script():
     import sys

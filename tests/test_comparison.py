@@ -118,6 +118,7 @@ def test_every_metric_can_be_compared(pair: list[Run], metric: str, recwarn: pyt
     assert not [one for one in recwarn if issubclass(one.category, RuntimeWarning)]
 
 
+@pytest.mark.slow
 def test_only_the_samples_that_both_have(tiny: Dataset, rows: list[Run]) -> None:
     a, b = rows[0], rows[6]
     answer = a.predictions("val")
@@ -203,6 +204,7 @@ def test_a_label_with_one_positive_and_answers_all_alike(home, recwarn: pytest.W
     assert not [one for one in recwarn if issubclass(one.category, RuntimeWarning)]
 
 
+@pytest.mark.slow
 def test_the_command(medwb, rows: list[Run]) -> None:
     options = ("--draws", 200, "--permutations", 200)
     status, out, err = medwb("compare", rows[0].id, rows[6].id, *options)

@@ -57,6 +57,7 @@ def test_every_page_file_is_in_the_menu():
     assert all(re.fullmatch(r"\d\d_[a-z_]+\.py", name) for name in PAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_an_empty_workbench_tells_what_to_do_first(name):
     app = open_page(name)
@@ -78,6 +79,7 @@ def test_a_page_opens_with_finished_runs(name, finished):
     assert app.title[0].value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tab", TABS)
 def test_a_tab_of_explore_is_in_the_address(tab, tiny):
     app = open_page(page("explore"), tab=tab)
@@ -325,6 +327,7 @@ def test_a_submission_is_built(tiny, finished, tmp_path):
     assert any(f"{len(ids):,} rows" in caption.value for caption in app.caption)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["id,edema\n0001.png,0\n", "", None])
 def test_a_sample_that_does_not_fit_is_explained(finished, tmp_path, content):
     sample = tmp_path / "sample.csv"

@@ -106,6 +106,7 @@ def test_a_column_is_what_a_network_receives_in_that_epoch(data, recipe, setting
         assert np.array_equal(shown.cells[:, 0], data.images[positions])
 
 
+@pytest.mark.slow
 def test_training_data_is_made_without_tensorflow():
     code = (
         "import sys, medwb.training.data, medwb.augment.preview; assert not {'tensorflow', 'keras'} & {*sys.modules}"

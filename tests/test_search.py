@@ -368,6 +368,7 @@ def test_the_figure_shows_trials_and_the_best_so_far(tiny, trained):
     assert "No trial" in plots.search_trials(found.trials[:0]).layout.annotations[0].text
 
 
+@pytest.mark.slow
 def test_looking_at_studies_does_not_load_the_sampler():
     code = "import sys, medwb.studies, medwb.studies.search, medwb.cli; print('optuna' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,6 +12,8 @@ from medwb.submission import list_submissions
 from medwb.thresholds import cross_fit_thresholds, save_thresholds
 from medwb.validation import validation_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tiny):
