@@ -21,7 +21,9 @@ def panel(data: Dataset, table: ScoreTable) -> None:
     _dataframe(table, columns)
     _notes(data, table)
     _downloads(table, columns)
-    _chart(table, [column for column in columns if column not in FACTS][:_BARS])
+    scores = [column for column in columns if column not in FACTS]
+    unchanged = set(scores) >= set(table.default_columns) - set(FACTS)
+    _chart(table, None if unchanged else scores[:_BARS])
 
 
 def _chosen(table: ScoreTable) -> list[str]:
@@ -122,9 +124,9 @@ def _downloads(table: ScoreTable, columns: list[str]) -> None:
         )
 
 
-def _chart(table: ScoreTable, columns: list[str]) -> None:
+def _chart(table: ScoreTable, columns: list[str] | None) -> None:
     st.subheader("Scores by architecture")
-    if not columns:
+    if columns == []:
         st.info("Choose a score above to see it as a chart.", icon=":material/bar_chart:")
         return
     figure = plots.score_bars(table, columns)

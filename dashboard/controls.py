@@ -249,8 +249,10 @@ def draw_latest_choice() -> None:
         st.session_state["diagram"] = chosen[-1]
 
 
-def architecture_card(data: Dataset, options: list[str], settings: dict[str, Any]) -> None:
-    """Facts and diagram of one architecture under the settings at hand."""
+def architecture_card(data: Dataset, options: list[str], first: str, settings: dict[str, Any]) -> None:
+    """Facts and diagram of one architecture, the `first` until another is chosen, under the settings at hand."""
+    if "diagram" not in st.session_state and "diagram" not in st.query_params:
+        st.session_state["diagram"] = first
     name = st.selectbox("Diagram of", options, format_func=architecture_title, key="diagram", bind="query-params")
     entry = ARCHITECTURES.get(name)
     try:

@@ -25,7 +25,7 @@ from medwb.images import Pixels, to_shape
 from medwb.paths import home, replacing
 from medwb.predict import imported_shape
 from medwb.runs import ACTIVE_STATES, Run
-from medwb.scoring import onnx_name, onnx_session
+from medwb.scoring import onnx_name, onnx_session, weights_files
 from medwb.strict_json import dump_json
 from medwb.table import aligned_predictions
 from medwb.versions import git_commit, package_versions
@@ -103,13 +103,6 @@ def check_network(run: Run) -> None:
         reason = f"it has no {missing[0]}; train again"
     if reason:
         raise RequestError(f"run {run.id} cannot be exported: {reason}")
-
-
-def weights_files(run: Run) -> list[str]:
-    """Names of the files that hold a run's weights: one for shared heads, one a label otherwise."""
-    if run.config.heads == "shared":
-        return ["model.weights.h5"]
-    return [f"model.{head}.weights.h5" for head in range(len(run.label_names))]
 
 
 def checked_scans(run: Run, dataset: Dataset) -> tuple[Pixels, Scores]:

@@ -24,6 +24,13 @@ def onnx_name(config: RunConfig, head: int) -> str:
     return "model.onnx" if config.heads == "shared" else f"model.{head}.onnx"
 
 
+def weights_files(run: Run) -> list[str]:
+    """Names of the files that hold a run's weights: one for shared heads, one a label otherwise."""
+    if run.config.heads == "shared":
+        return ["model.weights.h5"]
+    return [f"model.{head}.weights.h5" for head in range(len(run.label_names))]
+
+
 def onnx_session(path: Path) -> "onnxruntime.InferenceSession":
     """An ONNX file, ready to run on two threads of this machine's processor."""
     import onnxruntime

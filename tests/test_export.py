@@ -12,11 +12,11 @@ from test_predict import save_mean
 from medwb.config import input_shape
 from medwb.decisions import decide
 from medwb.errors import RequestError
-from medwb.export import CHECKED, MOST_DIFFERENCE, checked_scans, export_model, onnx_scores, weights_files
+from medwb.export import CHECKED, MOST_DIFFERENCE, checked_scans, export_model, onnx_scores
 from medwb.images import to_shape
 from medwb.paths import datasets_dir
 from medwb.runs import Predictions, open_run
-from medwb.scoring import Scorer
+from medwb.scoring import Scorer, weights_files
 
 
 @pytest.fixture
@@ -168,14 +168,3 @@ def test_weights_of_another_training_are_refused(tiny, tmp_path):
     with pytest.raises(RequestError, match=r"model\.weights\.h5 is damaged"):
         export_model(run, "keras", tmp_path / "m.keras")
     assert not list(tmp_path.glob("*keras*"))
-
-
-@pytest.mark.slow
-def test_names_of_weights_are_those_of_training(tiny):
-    from test_scoring import queued
-
-    from medwb.training.network import weights_name
-
-    for heads in ("shared", "per-label"):
-        run = queued(tiny, heads=heads)
-        assert weights_files(run) == [weights_name(run.config, head) for head in range(len(weights_files(run)))]

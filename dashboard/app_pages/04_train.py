@@ -61,7 +61,7 @@ with button:
     st.caption("Runs wait in a queue, train in processes of their own, and survive this page and its server.")
 
 with drawing:
-    controls.architecture_card(data, [entry.name for entry in entries], settings)
+    controls.architecture_card(data, [entry.name for entry in entries], latest.name, settings)
 
 runs_tab, plan_tab, studies_tab = st.tabs(["Runs", "Plan", "Studies"], key="train", bind="query-params")
 if runs_tab.open:

@@ -21,6 +21,8 @@ for _topic in (
     "results",
     "compare",
     "thresholds",
+    "errors",
+    "explain",
     "hand_in",
 ):
     import_module(f"medwb.cli.{_topic}")

@@ -88,8 +88,9 @@ def tie_chart(found: "Comparison") -> go.Figure:
     bars = sum(len(group) > 1 for group in found.groups)
     figure.update_xaxes(visible=False, range=[-0.6, max(1, bars) - 0.4], col=3)
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
-    styled(figure, height=120 + _ROW_PIXELS * len(rows))
-    return figure.update_layout(margin_t=60, legend_y=-0.1, legend_yanchor="top")
+    styled(figure, height=150 + _ROW_PIXELS * len(rows))
+    figure.update_layout(legend={"yref": "container", "y": 0, "yanchor": "bottom"})
+    return figure.update_layout(margin_t=60, margin_b=70)
 
 
 def _ends(value: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, colour: str) -> dict[str, Any]:

@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from medwb.architectures import ARCHITECTURES
 from medwb.config import input_shape
 from medwb.dataset import open_dataset
 from medwb.errors import RequestError
-from medwb.export import check_network, checked_scans, difference, weights_files
+from medwb.export import check_network, checked_scans, difference
 from medwb.images import Pixels
 from medwb.runs import Run
-from medwb.training.network import build_network
+from medwb.scoring import weights_files
+from medwb.training.network import load_head
 from medwb.training.onnx_model import OnnxError, write_onnx
 
 _BATCH = 64
@@ -74,19 +74,7 @@ def load_network(run: Run, shape: tuple[int, int, int]) -> keras.Model:
     Raises:
         RequestError: The weights are damaged or of another network.
     """
-    config = run.config.model_copy(update={"weights": "none"})  # what it began with is no longer needed
-    architecture, files = ARCHITECTURES.get(config.architecture), weights_files(run)
-    networks = []
-    for name in files:
-        network = build_network(architecture, shape, len(run.label_names) if len(files) == 1 else 1, config)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Keras looks for nested layers twice, and says so
-                network.load_weights(run.path / name)
-        except Exception as error:  # Keras and h5py raise what they like
-            reason = " ".join(str(error).split())[:200]
-            raise RequestError(f"run {run.id}: {name} is damaged ({reason}); train again") from error
-        networks.append(network)
+    networks = [load_head(run, shape, head) for head in range(len(weights_files(run)))]
     if len(networks) == 1:
         return networks[0]
     images = keras.Input(shape, dtype="uint8")

@@ -1,5 +1,6 @@
-"""Building a network, and scoring scans with it."""
+"""Building a network, loading a trained one, and scoring scans with it."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from medwb.architectures import Architecture
+from medwb.architectures import ARCHITECTURES, Architecture
 from medwb.architectures.layers import LSTM, Layer
 from medwb.config import RunConfig
+from medwb.errors import RequestError
+from medwb.runs import Run
+from medwb.scoring import weights_files
 from medwb.training.data import RunData
 
 _PREDICT_BATCH = 256
@@ -63,9 +67,30 @@ def _layer(layer: Layer, config: RunConfig, policy: keras.DTypePolicy) -> keras.
     return getattr(keras.layers, type(layer).__name__)(**arguments)
 
 
-def weights_name(config: RunConfig, head: int) -> str:
-    """File of a head's weights: one file for shared heads, one a label otherwise."""
-    return "model.weights.h5" if config.heads == "shared" else f"model.{head}.weights.h5"
+def load_head(run: Run, shape: tuple[int, int, int], head: int) -> keras.Model:
+    """One of a run's networks with its weights: uint8 (B, *shape) to logits.
+
+    The architecture is built from the registry. A file of weights holds arrays only: nothing in it is executed.
+
+    Raises:
+        RequestError: The weights are damaged or of another network.
+    """
+    name, network = weights_files(run)[head], blank_head(run, shape)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras looks for nested layers twice, and says so
+            network.load_weights(run.path / name)
+    except Exception as error:  # Keras and h5py raise what they like
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(f"run {run.id}: {name} is damaged ({reason}); train again") from error
+    return network
+
+
+def blank_head(run: Run, shape: tuple[int, int, int]) -> keras.Model:
+    """Such a network with random weights."""
+    config = run.config.model_copy(update={"weights": "none"})  # what it began with is no longer needed
+    labels = len(run.label_names) if config.heads == "shared" else 1
+    return build_network(ARCHITECTURES.get(config.architecture), shape, labels, config)
 
 
 def to_scores(logits: tf.Tensor, config: RunConfig) -> tf.Tensor:

@@ -13,12 +13,12 @@ from medwb.architectures.facts import keep_facts, known_facts
 from medwb.config import network_outputs
 from medwb.paths import replacing, write_text
 from medwb.runs import Run
-from medwb.scoring import onnx_name
+from medwb.scoring import onnx_name, weights_files
 from medwb.training.checkpoint import open_checkpoint
 from medwb.training.data import RunData
 from medwb.training.describe import describe_backbone
 from medwb.training.fit import Fit
-from medwb.training.network import Scores, make_predictor, weights_name
+from medwb.training.network import Scores, make_predictor
 from medwb.training.onnx_model import OnnxError, write_onnx
 from medwb.training.reporting import Reporter
 
@@ -60,7 +60,7 @@ def _keep(
 ) -> None:
     """Save a head's network, and fill in its scores of every split."""
     network = fit.best_network()
-    with replacing(run.path / weights_name(run.config, fit.index)) as temporary:
+    with replacing(run.path / weights_files(run)[fit.index]) as temporary:
         network.save_weights(temporary)
     predict = make_predictor(network, run.config)
     for split, answer in scores.items():
