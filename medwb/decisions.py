@@ -67,17 +67,9 @@ def decide(run: Run, chosen: Choice = None) -> Decision:
     base = _own_decision(run)
     if not own:
         return base
-    places = [names.index(label) for label in own]
-    tune = base.tune
-
-    def tune_the_rest(truth: Floats, score: Floats) -> npt.NDArray[np.float64]:
-        assert tune is not None
-        values = tune(truth, score)
-        values[places] = list(own.values())
-        return values
-
     mixed = {name: float(own.get(name, base.thresholds[name])) for name in names}
-    return Decision(mixed, f"{base.rule}, {len(own)} chosen by hand", tune_the_rest if tune else None)
+    held = {names.index(label): value for label, value in own.items()}
+    return Decision(mixed, f"{base.rule}, {len(own)} chosen by hand", base.tune and _holding(base.tune, held))
 
 
 def _own_decision(run: Run) -> Decision:
@@ -91,7 +83,20 @@ def _own_decision(run: Run) -> Decision:
     else:
         target = None if math.isnan(saved.target) else saved.target
         tune = _tuner(Policy.named(saved.rule, target, saved.otherwise or None))
+        held = {int(place): float(values[place]) for place in np.flatnonzero(saved.by_hand)}
+        tune = _holding(tune, held)
     return Decision(dict(zip(run.label_names, values.tolist(), strict=True)), rule, tune)
+
+
+def _holding(tune: Tune, held: Mapping[int, float]) -> Tune:
+    """Tunes all labels but those, by their positions, that keep what somebody chose."""
+
+    def tune_the_rest(truth: Floats, score: Floats) -> npt.NDArray[np.float64]:
+        values = tune(truth, score)
+        values[list(held)] = list(held.values())
+        return values
+
+    return tune_the_rest
 
 
 def _tuner(policy: Policy) -> Tune:

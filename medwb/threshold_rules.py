@@ -144,8 +144,12 @@ def least_cost(found: Candidates, target: float) -> float:
     return float(found.thresholds[np.argmin(COST.measure(found.counts, target))])
 
 
+FIXED = "fixed"
+"""The rule that looks at no sample; also that of a label whose threshold somebody set."""
+
+
 @threshold_rule(
-    "fixed",
+    FIXED,
     title="Fixed",
     aim=F1,
     needs=(),

@@ -31,7 +31,7 @@ from medwb.operating import Counts, OperatingCurve, candidates, operating_curve
 from medwb.runs import Run
 from medwb.statistics import DRAWS, Score, mean_over_seeds
 from medwb.strict_json import nan_to_none
-from medwb.threshold_rules import F1, THRESHOLD_RULES, Aim, Policy, ThresholdRule, choose, threshold_rule
+from medwb.threshold_rules import F1, FIXED, THRESHOLD_RULES, Aim, Policy, ThresholdRule, choose, threshold_rule
 from medwb.validation import (
     FOLDS,
     MACRO,
@@ -116,6 +116,12 @@ class Thresholds:
             f"macro F1: tuned and scored on the same samples {tuned.value:.3f}; cross-fitted {cross}; "
             f"optimism {optimism}"
         )
+
+    @property
+    def by_hand(self) -> npt.NDArray[np.bool_]:
+        """bool (L,): which labels somebody set, so that the rule did not choose them."""
+        chosen = FIXED in (self.rule, self.otherwise)
+        return np.array([rule == FIXED and not chosen for rule in self.rules])
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON, without its digest."""
@@ -280,7 +286,8 @@ def used_thresholds(run: Run) -> tuple[npt.NDArray[np.float64], str]:
         return tune_thresholds(answer.y_true, answer.y_score), "best F1 on validation"
     entry = THRESHOLD_RULES.get(saved.rule)
     target = "" if entry.param is None else f" {saved.target:g}"
-    return saved.values, f"{entry.title}{target} on validation, as saved"
+    by_hand = f", {saved.by_hand.sum()} by hand" if saved.by_hand.any() else ""
+    return saved.values, f"{entry.title}{target} on validation, as saved{by_hand}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from conftest import LABELS, finish_run
 
 import medwb.cli.errors  # noqa: F401  # registers the command
 from medwb.audit import Audit
+from medwb.decisions import decide
 from medwb.errors import RequestError
 from medwb.looks import list_looks
 from medwb.outcomes import (
@@ -282,6 +283,10 @@ def test_a_threshold_is_kept_by_hand(tiny) -> None:
     assert [note for note in open_thresholds(run).notes if note.startswith("mass")] == [
         "mass: set to 0.75 by hand, so it cannot be cross-fitted, nor can means over labels"
     ]
+    decision = decide(run)
+    assert decision.rule.endswith("as saved, 1 by hand")
+    answer = run.predictions("val")
+    assert decision.tune(answer.y_true[:20], answer.y_score[:20])[1] == 0.75  # tuned anew but for that
     for label, value in (("mas", 0.5), ("mass", 1.5), ("mass", float("nan"))):
         with pytest.raises(RequestError):
             keep_threshold(run, label, value)

@@ -7,6 +7,7 @@ import numpy as np
 
 from medwb.errors import RequestError, unknown_name
 from medwb.runs import Run
+from medwb.threshold_rules import FIXED
 from medwb.thresholds import Thresholds, cross_fit_thresholds, open_thresholds, save_thresholds
 from medwb.validation import MACRO, validation_of
 
@@ -35,7 +36,7 @@ def keep_threshold(run: Run, label: str, threshold: float) -> Thresholds:
     base = open_thresholds(run) or cross_fit_thresholds(validation_of(run))
     place = run.label_names.index(label)
     values, rules = base.values.copy(), list(base.rules)
-    values[place], rules[place] = threshold, "fixed"
+    values[place], rules[place] = threshold, FIXED
     scores = base.scores.copy()
     figures = scores.columns.difference(["label", "score"])
     scores.loc[scores["label"].isin([label, MACRO]), figures] = np.nan
