@@ -39,7 +39,7 @@ check: env       ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check      ## all tests (about 20 minutes on two cores)
+test: check      ## all tests (about 25 minutes on two cores)
 	$(BIN)/pytest -m "not slow" -n auto
 	$(BIN)/pytest -m slow
 
