@@ -16,13 +16,14 @@ from medwb.plots.thresholds import optimism_dots, threshold_curves
 from medwb.threshold_rules import THRESHOLD_RULES
 from medwb.thresholds import cross_fit_thresholds, open_thresholds
 
+pytestmark = pytest.mark.slow
+
 METHODS = CALIBRATIONS.names()
 PAGE = """
 import compare_{name}
 import controls
 from medwb.runs import finished_runs
 
-pytestmark = pytest.mark.slow
 controls.dataset_picker()
 data = controls.current_dataset()
 compare_{name}.panel(data, finished_runs(data)[0])

@@ -10,12 +10,13 @@ from medwb.comparison import compare_table
 from medwb.dataset import Dataset
 from medwb.plots.comparison import tie_chart
 
+pytestmark = pytest.mark.slow
+
 PAGE = """
 import compare_pairs
 import controls
 from medwb.runs import finished_runs
 
-pytestmark = pytest.mark.slow
 controls.dataset_picker()
 data = controls.current_dataset()
 compare_pairs.panel(data, finished_runs(data)[0], "val")

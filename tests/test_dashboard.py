@@ -65,6 +65,7 @@ def test_an_empty_workbench_tells_what_to_do_first(name):
     assert any("demo" in button.label for button in app.button)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_opens_without_runs(name, tiny):
     app = open_page(name)

@@ -15,6 +15,8 @@ from medwb.looks import list_looks
 from medwb.outcomes import KINDS, confusion, outcomes_of
 from medwb.thresholds import open_thresholds
 
+pytestmark = pytest.mark.slow
+
 PAGE = "app_pages/06_errors.py"
 TABS = ["Threshold", "Label sets", "Hardest scans", "Two runs", "Where errors gather", "Suspected labels"]
 

@@ -17,6 +17,8 @@ from medwb.errors import RequestError
 from medwb.runs import open_run
 from medwb.saliency import hardest, save_saliency
 
+pytestmark = pytest.mark.slow
+
 PAGE = """
 import controls
 import errors_map, errors_saliency
