@@ -24,7 +24,7 @@ from medwb.calibration_methods import CALIBRATIONS, CLIP, WIDEST, Floats, Parame
 from medwb.errors import RequestError
 from medwb.metrics import average
 from medwb.runs import Run
-from medwb.statistics import DRAWS, Score, mean_over_seeds
+from medwb.statistics import DRAWS, Score, mean_over_seeds, wilson_interval
 from medwb.strict_json import nan_to_none
 from medwb.validation import (
     FOLDS,
@@ -238,21 +238,16 @@ def reliability(
         part = slice(start, end)
         positives, members = int(truth[part].sum()), len(np.unique(unit[part]))
         share = positives / (end - start)
+        low, high = wilson_interval(share * members, members)
         rows.append(
             {
                 "low": score[start], "high": score[end - 1], "count": int(end - start), "units": members,
                 "positives": positives, "score": float(score[part].mean()), "share": share,
-                **dict(zip(("share_low", "share_high"), _wilson(share, members), strict=True)),
+                "share_low": float(low), "share_high": float(high),
             }
         )  # fmt: skip
     names = ["low", "high", "count", "units", "positives", "score", "share", "share_low", "share_high"]
     return pd.DataFrame(rows, columns=names)
-
-
-def _wilson(share: float, count: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def _brier(truth: Floats, scores: Floats, drawn: UnitDraws) -> Floats:

@@ -1,5 +1,6 @@
 """How sure a score is, and what can be told apart."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -59,36 +60,34 @@ def bootstrap_weights(
 
 def interval(value: float, replicates: npt.NDArray[np.float64]) -> Score:
     """Percentile interval of 95 % around a value; replicates in which the score is undefined do not count."""
-    low, high = intervals(np.array([value], np.float64), replicates[:, None])
-    return Score(float(value), float(low[0]), float(high[0]))
+    defined = replicates[~np.isnan(replicates)]
+    if np.isnan(value) or not len(defined):
+        return Score(value, np.nan, np.nan)
+    tail = 100 * (1 - COVERAGE) / 2
+    low, high = np.percentile(defined, [tail, 100 - tail])
+    return Score(float(value), float(low), float(high))
 
 
-def intervals(
-    values: npt.NDArray[np.float64], replicates: npt.NDArray[np.float64]
+def wilson_interval(
+    successes: npt.ArrayLike, trials: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The ends of `interval` for many scores at once.
+    """95 % interval of a share: Wilson, "Probable inference" (JASA 22, 1927).
 
     Args:
-        values: float (K,).
-        replicates: float (B, K), NaN where a score is undefined in a replicate.
+        successes: (n,) or a number, 0..trials; need not be whole.
+        trials: The same shape.
 
     Returns:
-        Low and high, each float64 (K,); NaN where the value or all its replicates are undefined.
+        Low and high, float64 of that shape; NaN without a trial.
     """
-    if not len(replicates):
-        return np.full(len(values), np.nan), np.full(len(values), np.nan)
-    ranked = np.sort(replicates.T, axis=1)  # NaN comes last
-    defined = len(replicates) - np.isnan(ranked).sum(axis=1)
-    known = (defined > 0) & ~np.isnan(values)
-    ends = []
-    for share in ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2):
-        place = share * (np.maximum(defined, 1) - 1)  # as numpy.percentile counts, between two replicates
-        below = np.floor(place).astype(np.int64)
-        above = np.minimum(below + 1, np.maximum(defined, 1) - 1)
-        rows = np.arange(len(ranked))
-        start, end = ranked[rows, below], ranked[rows, above]
-        ends.append(np.where(known, start + (end - start) * (place - below), np.nan))
-    return ends[0], ends[1]
+    z = 1.959963984540054
+    hits, count = np.asarray(successes, np.float64), np.asarray(trials, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = (hits + z**2 / 2) / (count + z**2)
+        half = z / (count + z**2) * np.sqrt(hits * (count - hits) / count + z**2 / 4)
+    low = np.where(hits == 0, 0.0, centre - half)  # exactly 0 and 1 at the ends, whatever rounding does
+    high = np.where(hits == count, 1.0, centre + half)
+    return np.where(count == 0, np.nan, low), np.where(count == 0, np.nan, high)
 
 
 def mean_over_seeds(scores: npt.NDArray[np.float64], seed: int = 1) -> npt.NDArray[np.float64]:
@@ -180,21 +179,22 @@ def p_value(replicates: npt.NDArray[np.float64]) -> float:
     return min(1.0, 2 * (rarer + 1) / (len(defined) + 1))
 
 
-def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def holm(p_values: Iterable[float]) -> npt.NDArray[np.float64]:
     """Adjust p-values for a family of comparisons: Holm, "A simple sequentially rejective procedure" (1979).
 
     Of true null hypotheses, with the adjusted values at most one family in twenty has one below 0.05.
 
     Args:
-        p_values: float (M,); NaN for a comparison that was not made, which does not count.
+        p_values: (M,); NaN for a comparison that was not made, which does not count.
 
     Returns:
         float64 (M,), each at least as large and at most 1; NaN stays.
     """
-    adjusted = np.full(len(p_values), np.nan)
-    made = np.flatnonzero(~np.isnan(p_values))
-    order = made[np.argsort(p_values[made], kind="stable")]
-    scaled = p_values[order] * np.arange(len(order), 0, -1)
+    given = np.asarray(list(p_values), np.float64)
+    adjusted = np.full(len(given), np.nan)
+    made = np.flatnonzero(~np.isnan(given))
+    order = made[np.argsort(given[made], kind="stable")]
+    scaled = given[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
     return adjusted
 

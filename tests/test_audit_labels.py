@@ -12,17 +12,15 @@ from medwb.audit.check import CHECKS, ISSUE_COLUMNS
 from medwb.audit.checks.labels import suspects
 from medwb.audit.label_facts import (
     combination_table,
-    holm,
     pair_table,
     prevalence_table,
     shift_table,
-    wilson_interval,
 )
 from medwb.audit.quick_model import QuickModel, fit_quick_model
 from medwb.audit.sets import DuplicateSets
 from medwb.audit.shortcuts import SHORTCUT_COLUMNS, auc_interval, shortcut_table
 from medwb.dataset import Dataset
-from medwb.statistics import Score
+from medwb.statistics import Score, holm, wilson_interval
 
 RNG = np.random.default_rng
 UNUSED = QuickModel(np.zeros((0, 0), np.float32), {}, np.zeros(0, np.int64), 0)

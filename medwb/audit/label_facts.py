@@ -1,6 +1,6 @@
 """Label facts: how often labels occur, alone, together and in each split."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from medwb.dataset import Dataset
-from medwb.statistics import COVERAGE, number_groups
+from medwb.statistics import COVERAGE, holm, number_groups, wilson_interval
 
 CERTAIN = 1 - COVERAGE
 """Adjusted p-values below this count as found."""
@@ -187,27 +187,6 @@ def shift_table(dataset: Dataset) -> pd.DataFrame:
     table = _table(rows, kinds)
     table["p_adjusted"] = holm(table["p_value"])
     return table
-
-
-def wilson_interval(successes: Floats, trials: Floats) -> tuple[Floats, Floats]:
-    """Wilson's 95 % interval (1927) of a share, each (n,); NaN without a trial."""
-    z = 1.959963984540054
-    centre = _ratio(successes + z**2 / 2, trials + z**2)
-    half = z / (trials + z**2) * np.sqrt(_ratio(successes * (trials - successes), trials, 0.0) + z**2 / 4)
-    none = trials == 0
-    low = np.where(successes == 0, 0.0, centre - half)  # exactly 0 and 1 at the ends, whatever rounding does
-    high = np.where(successes == trials, 1.0, centre + half)
-    return np.where(none, np.nan, low), np.where(none, np.nan, high)
-
-
-def holm(p_values: Iterable[float]) -> Floats:
-    """Holm's step-down adjusted p-values (1979), float64 in order; NaN stays NaN and does not count as a test."""
-    p = np.asarray(list(p_values), np.float64)
-    adjusted = np.full(len(p), np.nan)
-    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]
-    stepped = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
-    return adjusted
 
 
 def _products(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> Floats:

@@ -14,7 +14,7 @@ from medwb.decisions import decide
 from medwb.errors import RequestError, unknown_name
 from medwb.operating import Counts, OperatingCurve
 from medwb.runs import Run
-from medwb.statistics import Score
+from medwb.statistics import Score, wilson_interval
 
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -32,8 +32,6 @@ ORDERS: Mapping[str, str] = {"surest": "Most confident", "nearest": "Nearest", "
 
 UNKNOWN = "unknown"
 """The outcome of a call whose truth is not known."""
-
-_NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 class Ranked(NamedTuple):
@@ -268,11 +266,8 @@ def share_interval(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_], un
         residuals = np.bincount(members, weights=part[whole]) - share * sizes
         variance = clusters / (clusters - 1) * float((residuals**2).sum()) / total**2
         effective = total / max(1.0, variance * (total - 1) / (share * (1 - share)))
-    half = _NORMAL**2 / effective
-    centre = (share + half / 2) / (1 + half)
-    width = _NORMAL / (1 + half) * np.sqrt(share * (1 - share) / effective + half / (4 * effective))
-    low, high = min(share, float(centre - width)), max(share, float(centre + width))  # but for rounding
-    return Score(share, max(0.0, low), min(1.0, high))
+    low, high = wilson_interval(share * effective, effective)
+    return Score(share, min(share, float(low)), max(share, float(high)))  # but for rounding
 
 
 def gallery(
